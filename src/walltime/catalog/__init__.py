@@ -1,0 +1,41 @@
+"""What is known, and who says so: the files of ``data/`` as checked records.
+
+The catalog knows no physics. Every record keeps its numbers together with their provenance; the rooms below
+(`walltime.hardware`, `walltime.limits`) take plain floats out of them.
+"""
+
+from walltime.catalog.loader import (
+    DATASHEET,
+    ParameterSet,
+    data_root,
+    data_version,
+    erdil2024_root,
+    parameter_set,
+    parameter_sets,
+)
+from walltime.catalog.schema import (
+    AcceleratorRecord,
+    ClusterRecord,
+    EfficiencyRecord,
+    LevelRecord,
+    NetworkRecord,
+    Number,
+    StudyRecord,
+)
+
+__all__ = [
+    "DATASHEET",
+    "AcceleratorRecord",
+    "ClusterRecord",
+    "EfficiencyRecord",
+    "LevelRecord",
+    "NetworkRecord",
+    "Number",
+    "ParameterSet",
+    "StudyRecord",
+    "data_root",
+    "data_version",
+    "erdil2024_root",
+    "parameter_set",
+    "parameter_sets",
+]

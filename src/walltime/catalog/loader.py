@@ -1,0 +1,165 @@
+"""Finding and reading the files of ``data/``: by id, alias or name, from the datasheets or a parameter set."""
+
+import functools
+import hashlib
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from walltime.catalog.schema import AcceleratorRecord, ClusterRecord, EfficiencyRecord, NetworkRecord, StudyRecord
+from walltime.problems import BadInput, unknown
+
+R = TypeVar("R", AcceleratorRecord, ClusterRecord, EfficiencyRecord, NetworkRecord)
+
+DATASHEET = "datasheet"
+"""The name under which the catalog proper, not a study's parameter set, is asked for."""
+
+_FOLDERS: dict[type, str] = {
+    AcceleratorRecord: "accelerators",
+    ClusterRecord: "clusters",
+    EfficiencyRecord: "efficiencies",
+    NetworkRecord: "networks",
+}
+
+
+def data_root() -> Path:
+    """Return the folder of the data files that walltime ships."""
+    return Path(__file__).parent.parent / "data"
+
+
+def erdil2024_root() -> Path:
+    """Return the folder of the parameter set of Erdil & Schneider-Joseph (2024)."""
+    return data_root() / "parameter_sets" / "Erdil2024"
+
+
+@functools.cache
+def data_version() -> str:
+    """Return a short hash of every data file, so that a result says which numbers it stands on."""
+    digest = hashlib.sha256()
+    root = data_root()
+    for path in sorted(p for p in root.rglob("*") if p.suffix in (".toml", ".csv", ".bib")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; a missing or unparsable one is bad input that names the file and the place."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise BadInput(f"no file {str(path)!r}.") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{path}: not a UTF-8 text file.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path}: not valid TOML: {error}.") from None
+
+
+class ParameterSet:
+    """A folder of accelerators, efficiencies, networks and clusters that belong together.
+
+    Parameters
+    ----------
+    name
+        ``datasheet``, or ``AuthorYear`` for the numbers of one study.
+    root
+        The folder.
+    """
+
+    def __init__(self, name: str, root: Path) -> None:
+        self.name = name
+        self.root = root
+
+    def __repr__(self) -> str:
+        return f"ParameterSet({self.name!r})"
+
+    def ids(self, kind: type[R]) -> list[str]:
+        """Return the ids of all records of one kind."""
+        return sorted(path.stem for path in (self.root / _FOLDERS[kind]).glob("*.toml"))
+
+    def __contains__(self, cluster: str) -> bool:
+        return self._find(ClusterRecord, cluster) is not None
+
+    def get(self, kind: type[R], name: str) -> R:
+        """Return the record with this id, alias or full name.
+
+        Raises
+        ------
+        BadInput
+            There is none; the message has the nearest name.
+        """
+        found = self._find(kind, name)
+        if found is None:
+            what = _FOLDERS[kind].removesuffix("s") if kind is not EfficiencyRecord else "efficiency record"
+            raise unknown(what, name, self._names(kind), see=f"walltime show {_FOLDERS[kind]}")
+        return found
+
+    def all(self, kind: type[R]) -> list[R]:
+        """Return every record of one kind, by id."""
+        return [self._load(kind, name) for name in self.ids(kind)]
+
+    def study(self) -> StudyRecord:
+        """Return the constants of the study that this parameter set belongs to."""
+        return _convert(read_toml(self.root / "study.toml"), StudyRecord, self.root / "study.toml")
+
+    def _find(self, kind: type[R], name: str) -> R | None:
+        if name in self.ids(kind):
+            return self._load(kind, name)
+        wanted = name.strip().lower()
+        for record in self.all(kind):
+            if wanted in (label.lower() for label in _labels(record)):
+                return record
+        return None
+
+    def _names(self, kind: type[R]) -> Iterator[str]:
+        for record in self.all(kind):
+            yield from _labels(record)
+
+    @functools.cache  # noqa: B019  (parameter sets live as long as the process)
+    def _load(self, kind: type[R], name: str) -> R:
+        path = self.root / _FOLDERS[kind] / f"{name}.toml"
+        return _convert(self._merged(kind, name), kind, path)
+
+    def _merged(self, kind: type[R], name: str) -> dict[str, Any]:
+        """Read one file over the one that it is ``based_on``."""
+        raw = read_toml(self.root / _FOLDERS[kind] / f"{name}.toml")
+        base = raw.pop("based_on", None)
+        return raw if base is None else self._merged(kind, base) | raw
+
+
+def _labels(record: Any) -> list[str]:
+    if isinstance(record, EfficiencyRecord):
+        return [record.accelerator]
+    return [record.id, record.name, *getattr(record, "aliases", [])]
+
+
+def _convert(raw: dict[str, Any], kind: type[Any], path: Path) -> Any:
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"{path.name}: {error}") from None
+
+
+@functools.cache
+def parameter_set(name: str) -> ParameterSet:
+    """Return the parameter set of this name: ``datasheet``, ``Erdil2024`` or one that an entry point offers."""
+    builtin = {DATASHEET: data_root, "Erdil2024": erdil2024_root}
+    for known, root in builtin.items():
+        if known.lower() == name.lower():
+            return ParameterSet(known, root())
+    from importlib.metadata import entry_points
+
+    offered = {point.name: point for point in entry_points(group="walltime.parameter_sets")}
+    if name in offered:
+        return ParameterSet(name, Path(offered[name].load()()))
+    raise unknown("parameter set", name, [*builtin, *offered])
+
+
+def parameter_sets() -> list[str]:
+    """Return the names of every parameter set: the datasheets first."""
+    from importlib.metadata import entry_points
+
+    offered = {point.name for point in entry_points(group="walltime.parameter_sets")}
+    return [DATASHEET, *sorted(offered | {"Erdil2024"})]

@@ -1,0 +1,160 @@
+"""The shape of the files in ``data/``: one record a kind of file, and the provenance rules of a number."""
+
+import datetime
+from typing import Any, Literal
+
+import msgspec
+
+Kind = Literal["datasheet", "paper", "measured", "derived", "estimate"]
+
+
+class SecondSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an independent source says of the same number."""
+
+    value: float | bool
+    source: str
+    locator: str
+    note: str = ""
+    as_quoted: str = ""
+
+
+class Number(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One number beside its provenance.
+
+    A ``datasheet``, ``paper`` or ``measured`` number names a source (a key of ``sources.bib``) and where in it;
+    a ``derived`` one or an ``estimate`` says how in ``note``, and an estimate has a ``low`` and a ``high``.
+    """
+
+    value: float | bool
+    kind: Kind
+    source: str = ""
+    locator: str = ""
+    note: str = ""
+    as_quoted: str = ""
+    low: float | None = None
+    high: float | None = None
+    second: SecondSource | None = None
+
+    def __post_init__(self) -> None:
+        """Enforce the provenance rules, so that a file that breaks one cannot be loaded."""
+        if self.kind in ("datasheet", "paper", "measured") and not (self.source and self.locator):
+            raise ValueError(f"a {self.kind} number needs `source` and `locator`")
+        if self.kind in ("derived", "estimate") and not self.note:
+            raise ValueError(f"a {self.kind} number needs a `note`")
+        if self.kind == "estimate":
+            if self.low is None or self.high is None:
+                raise ValueError("an estimate needs `low` and `high`")
+            if not self.low <= self.value <= self.high:
+                raise ValueError("an estimate's value lies between `low` and `high`")
+
+
+class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    schema: Literal[1]
+
+    def numbers(self) -> dict[str, Number]:
+        """Every number of this record by its path (``peak_flop_per_s.bf16``, ``level.0.latency_s``)."""
+        return dict(_walk(self, ""))
+
+
+def _walk(node: Any, path: str) -> Any:
+    if isinstance(node, Number):
+        yield path, node
+    elif isinstance(node, msgspec.Struct):
+        for name in node.__struct_fields__:
+            yield from _walk(getattr(node, name), f"{path}.{name}" if path else name)
+    elif isinstance(node, dict):
+        for name, child in node.items():
+            yield from _walk(child, f"{path}.{name}" if path else name)
+    elif isinstance(node, list | tuple):
+        for i, child in enumerate(node):
+            yield from _walk(child, f"{path}.{i}")
+
+
+class AcceleratorRecord(_Record):
+    """``accelerators/<id>.toml``: what a datasheet says of one accelerator. Peaks are dense."""
+
+    id: str
+    name: str
+    vendor: str
+    usual_cluster: str
+    hbm_bytes: Number
+    hbm_bytes_per_s: Number
+    l2_bytes: Number
+    num_sms: Number
+    max_clock_hz: Number
+    register_bytes_per_sm: Number
+    register_blocks_per_sm: Number
+    shared_memory_bytes_per_clock_per_sm: Number
+    distributed_shared_memory: Number
+    peak_flop_per_s: dict[str, Number]
+    aliases: list[str] = []
+    released: datetime.date | None = None
+    power_w: Number | None = None
+    notes: str = ""
+
+
+class EfficiencyRecord(_Record):
+    """``efficiencies/<id>.toml``: what an accelerator achieves, which no datasheet says."""
+
+    accelerator: str
+    achievable_fraction: Number
+    l2_bytes_per_s: Number
+    matmul_latency_s: Number
+
+
+class LevelRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One level of a network; bandwidth per accelerator and per direction."""
+
+    name: str
+    bytes_per_s: Number
+    latency_s: Number
+    size: int | None = None
+
+
+class NetworkRecord(_Record):
+    """``networks/<id>.toml``: levels from the innermost outwards; the last has no size."""
+
+    id: str
+    name: str
+    level: list[LevelRecord]
+
+    def __post_init__(self) -> None:
+        """Check the level list: sizes for all but the last."""
+        if not self.level:
+            raise ValueError("a network needs at least one [[level]]")
+        if any(level.size is None or level.size < 1 for level in self.level[:-1]):
+            raise ValueError("every level but the last needs a `size` of at least 1")
+        if self.level[-1].size is not None:
+            raise ValueError("the last level is open-ended and has no `size`")
+
+
+class Citation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where something that is not a number comes from."""
+
+    source: str
+    locator: str
+    note: str = ""
+
+
+class ClusterRecord(_Record):
+    """``clusters/<id>.toml``: an accelerator and the network that usually joins it."""
+
+    id: str
+    name: str
+    accelerator: str
+    network: str
+    aliases: list[str] = []
+    sources: list[Citation] = []
+    notes: str = ""
+
+
+class StudyRecord(_Record):
+    """``study.toml`` of a parameter set: the constants of its model, by table and name."""
+
+    id: str
+    name: str
+    constants: dict[str, dict[str, Number]]
+
+    def values(self, table: str) -> dict[str, float]:
+        """The plain floats of one table."""
+        return {name: float(number.value) for name, number in self.constants[table].items()}

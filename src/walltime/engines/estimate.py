@@ -1,0 +1,86 @@
+"""The result of an engine: named parts of a step that add up, bounds, memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from walltime.hardware import Cluster
+from walltime.plan import PlanBatch
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long one step takes under each plan of a batch, and why.
+
+    Attributes
+    ----------
+    parts_s : mapping of name to (plans,)
+        Time that nothing else hides, by cause; the parts add up to `time_s`. [s]
+    busy_s : mapping of name to (plans,)
+        How long each resource is in use, hidden or not. [s]
+    lower_s, upper_s : (plans,)
+        The step if everything that can overlap did, and if nothing did. [s]
+    memory_bytes : mapping of name to (plans,)
+        Memory of the whole cluster, by use. [B]
+    memory_capacity_bytes : (plans,)
+        Memory that the whole cluster has. [B]
+    utilization : (plans,)
+        Useful FLOP/s over the dense peak: MFU with 6 FLOP per active parameter and token.
+    num_steps
+        Steps of the whole run.
+    """
+
+    plans: PlanBatch
+    cluster: Cluster
+    parts_s: Mapping[str, Floats]
+    busy_s: Mapping[str, Floats]
+    lower_s: Floats
+    upper_s: Floats
+    memory_bytes: Mapping[str, Floats]
+    memory_capacity_bytes: Floats
+    step_flop: float
+    num_steps: float
+
+    def __len__(self) -> int:
+        return len(self.plans)
+
+    @property
+    def time_s(self) -> Floats:
+        """Time of one step [s], (plans,): the sum of the parts."""
+        return np.add.reduce(list(self.parts_s.values()))
+
+    @property
+    def run_time_s(self) -> Floats:
+        """Time of the whole run [s], (plans,)."""
+        return self.num_steps * self.time_s
+
+    @property
+    def utilization(self) -> Floats:
+        """Useful FLOP/s over the dense peak, (plans,)."""
+        return self.step_flop / (self.cluster.accelerator.peak_flop_per_s * self.plans.num_gpus) / self.time_s
+
+    @property
+    def fits(self) -> NDArray[np.bool_]:
+        """Whether what is counted fits the cluster's memory, (plans,)."""
+        return np.add.reduce(list(self.memory_bytes.values())) <= self.memory_capacity_bytes
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """One flat dictionary a plan, units in the keys."""
+        return [
+            {
+                **{f"plan.{k}": v for k, v in vars(self.plans.plan(i)).items()},
+                "num_gpus": int(self.plans.num_gpus[i]),
+                "step_time_s": float(self.time_s[i]),
+                "lower_s": float(self.lower_s[i]),
+                "upper_s": float(self.upper_s[i]),
+                "utilization": float(self.utilization[i]),
+                "run_time_s": float(self.run_time_s[i]),
+                "fits": bool(self.fits[i]),
+                **{f"{name}_s": float(part[i]) for name, part in self.parts_s.items()},
+            }
+            for i in range(len(self))
+        ]

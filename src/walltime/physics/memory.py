@@ -1,0 +1,21 @@
+"""Memory of weights, optimizer state and activations."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numeric = NDArray[np.float64] | float
+
+
+def weight_bytes(num_parameters: float, word_bytes: float, dp: Numeric) -> Numeric:
+    """Bytes of weights on all accelerators together: one copy per data-parallel rank [B]."""
+    return num_parameters * word_bytes * dp
+
+
+def optimizer_bytes(num_parameters: float, word_bytes: float) -> float:
+    """Bytes of gradients and optimizer state together, sharded over data parallelism: four words a parameter [B].
+
+    References
+    ----------
+    Specification 2.5, memory.
+    """
+    return 4 * num_parameters * word_bytes

@@ -1,0 +1,124 @@
+r"""Lower bounds on the step time of every plan in a part of the space, with their proofs.
+
+Search drops a part of the space when its bound exceeds a time already reached (or allowed), so what it returns is
+what brute force would return. A property test compares the two.
+
+Notation: N accelerators of F sustained FLOP/s, w bytes a word, b the bandwidths summed over network levels, l the
+smallest latency, L layers, E experts, B tokens, M microbatches, v chunks a stage.
+
+**One level at best.** `Network.flattened` is no slower than the network for any placement: levels of an all-reduce
+carry volumes a_1.. with a sum that does not depend on the placement, since
+:math:`\sum_\ell (p_\ell - 1) \prod_{j>\ell} p_j = \prod p_\ell - 1`, and :math:`\max_\ell a_\ell / b_\ell \ge \sum a_\ell
+/ \sum b_\ell`. Point-to-point crossings sum likewise over levels, and :math:`\sum a_\ell/b_\ell` is larger still. Whoever waits
+at all waits for the smallest latency at least.
+
+**Arithmetic.** The matmuls of a step perform 6 (P/E) B' FLOP at no more than F each, with B' <= B the tokens left
+after rounding shares down, so they take at least 6 (P/E) B' / (N F). Every microbatch of every layer and held expert
+starts 6 matmuls, each with its latency a; M >= PP (2 PP for zero-bubble), hence at least
+6 a L (E/EP) (M/PP) in all.
+
+**Tensor traffic.** A split T = T_m T_f moves (T_m - 1) f + (T_f - 1) d words a token and all-reduce, and by the
+inequality of arithmetic and geometric means T_m f + T_f d >= 2 sqrt(f d T).
+
+**Composition.** A pipeline takes at least as long as its matmuls plus the traffic that is never overlapped, and at
+least as long as all its tensor traffic; a bubble and latency only add. Data-parallel traffic adds (or, overlapped,
+is another lower bound).
+
+**Fewer microbatches.** For a fixed share, the matmul time M t(B/(DP M E)) does not fall as M grows, when tokens are not
+padded: bytes are c0 + c1 n with c0, c1 >= 0, so M (c0 + c1 n) = M c0 + const; arithmetic is constant; latency
+grows as M. So its value at the smallest M, with tokens rounded down to a whole number of tiles, bounds it for every M,
+and the latency that more microbatches add can be added to it.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from walltime.engines import Assumptions, StepTerms, matmul_device, step_terms
+from walltime.hardware import Cluster
+from walltime.physics.collectives import all_reduce_bytes
+from walltime.plan import PlanBatch, Schedule
+from walltime.search.space import Grid, Shares
+from walltime.workload import MlpStack
+
+Floats = NDArray[np.float64]
+
+
+_MATMULS_A_LAYER = 6
+
+
+class Bounds:
+    """Lower bounds on the step time for one model on one kind of cluster, ``num_gpus`` of them.
+
+    Parameters
+    ----------
+    model, cluster, assumptions
+        As for the engine.
+    num_gpus
+        Size of the cluster.
+    """
+
+    def __init__(self, model: MlpStack, cluster: Cluster, assumptions: Assumptions, num_gpus: int) -> None:
+        self.model = model
+        self.assumptions = assumptions
+        self.num_gpus = float(num_gpus)
+        self.device = matmul_device(cluster.accelerator, assumptions)
+        self.network = cluster.network.flattened()
+        self._link_bytes_per_s = self.num_gpus * self.network.bytes_per_s[0]
+
+    def of_grid(self, points: Grid) -> Floats:
+        """Bound every plan of each grid point, whatever its tensor split [s], (points,)."""
+        model = self.model
+        words = 2 * np.sqrt(float(model.d_ff) * model.d_model * points.tp) - (model.d_ff + model.d_model)
+        return self._composed(points.dp, points.ep, np.maximum(0, words))
+
+    def of_shares(self, shares: Shares) -> Floats:
+        """Bound every plan of each share [s], (shares,)."""
+        words = (shares.tp_model - 1) * self.model.d_ff + (shares.tp_ff - 1) * self.model.d_model
+        return self._composed(shares.dp, shares.ep, words)
+
+    def _composed(self, dp: Floats, ep: Floats, words: Floats) -> Floats:
+        """Join arithmetic, tensor traffic of ``words`` a token and all-reduce, and data-parallel traffic."""
+        model, device, overlap_tp = self.model, self.device, self.assumptions.overlap_tp
+        rows = dp * model.num_experts
+        kept_tokens = np.floor(model.batch_tokens / rows) * rows
+        arithmetic_s = kept_tokens * (model.step_flop / model.batch_tokens / (self.num_gpus * device.flop_per_s))
+        starts = _MATMULS_A_LAYER * model.num_layers * (model.num_experts / ep)
+        matmul_s = np.maximum(arithmetic_s, starts * device.latency_s)
+        stack_bytes = 4.0 * model.num_layers * model.batch_tokens * device.word_bytes
+        tp_s = words * (stack_bytes / self._link_bytes_per_s)
+        pipeline_s = np.maximum(matmul_s + (1 - overlap_tp) * tp_s, tp_s)
+        gradient_bytes = float(model.num_parameters) * device.word_bytes
+        dp_s = all_reduce_bytes(dp, gradient_bytes) / self._link_bytes_per_s
+        return np.maximum(pipeline_s, dp_s) if self.assumptions.overlap_dp else pipeline_s + dp_s
+
+    def of_fewest(self, shares: Shares, fewest: Floats, schedule: Schedule) -> StepTerms:
+        """Bound the terms of every plan of each share: fewest microbatches, no bubble, no interleaving."""
+        ones = np.ones(len(shares))
+        tile = self.device.tile
+        tokens = tile * np.floor(self.model.batch_tokens / (shares.dp * fewest * self.model.num_experts * tile))
+        terms = step_terms(self.model, self.device, self.network, shares.plans(fewest, ones, schedule), tokens)
+        return replace(terms, bubble_stretch=ones)
+
+    def of_choices(
+        self, terms: StepTerms, shares: Shares, extra_microbatches: Floats, stretch: Floats, schedule: Schedule
+    ) -> Floats:
+        """Bound plans with more microbatches than the fewest and a bubble [s], (plans,).
+
+        Parameters
+        ----------
+        terms, shares
+            The share of each plan, and its terms from `of_fewest`, (plans,).
+        extra_microbatches, stretch : (plans,)
+            Microbatches above the fewest, and the `bubble_stretch`.
+        """
+        layers = self.model.num_layers * self.model.num_experts / (shares.pp * shares.ep)
+        started_s = _MATMULS_A_LAYER * self.device.latency_s * layers * extra_microbatches
+        longer = replace(terms, matmul_s=terms.matmul_s + started_s, bubble_stretch=stretch)
+        return longer.step_s(schedule, self.assumptions)
+
+    def of_plans(self, plans: PlanBatch) -> Floats:
+        """Bound every placement of each plan [s], (plans,)."""
+        terms = step_terms(self.model, self.device, self.network, plans)
+        return terms.step_s(plans.schedule, self.assumptions)

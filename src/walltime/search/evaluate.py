@@ -1,0 +1,199 @@
+"""The best plan for a model on a cluster: best-first over a stated space, in blocks, with proven pruning."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from walltime.engines import Assumptions, Estimate, StepTerms, estimate, step_terms
+from walltime.hardware import Cluster
+from walltime.physics.memory import optimizer_bytes, weight_bytes
+from walltime.plan import SCHEDULES, Plan, PlanBatch, Schedule, bubble_stretch, level_sizes, placements
+from walltime.search.bounds import Bounds
+from walltime.search.space import FULL, Shares, Space, choices, fewest_microbatches, grid, split
+from walltime.workload import MlpStack
+
+Floats = NDArray[np.float64]
+_SLACK = 1 + 1e-9  # bounds and times round differently; nothing within this of the best is dropped
+_FIRST_BLOCK = 16  # shares in the first block, whose best is a good bar for the rest
+_BLOCK = 2048  # plans that are placed at once
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best plan of a space.
+
+    Attributes
+    ----------
+    plan
+        Placed on the network's levels.
+    step_time_s, run_time_s
+        Of one step, and of the whole run. [s]
+    communication_s
+        Tensor, data and pipeline traffic of a step, hidden or not: decides among plans that take equally long. [s]
+    counts
+        How many plans the space holds, up to what was bounded together, and how many were evaluated.
+    """
+
+    plan: Plan
+    step_time_s: float
+    run_time_s: float
+    communication_s: float
+    counts: dict[str, int]
+
+
+class Search:
+    """The best plan for one model on one kind of cluster.
+
+    Parameters
+    ----------
+    model, cluster
+        What is trained, and on what.
+    space
+        Which plans are tried; the full space by default.
+    assumptions
+        ``as_published`` by default.
+    """
+
+    def __init__(
+        self, model: MlpStack, cluster: Cluster, space: Space = FULL, assumptions: Assumptions | None = None
+    ) -> None:
+        self.model = model
+        self.cluster = cluster
+        self.space = space
+        self.assumptions = assumptions or Assumptions()
+        self.counts: Counter[str] = Counter()
+
+    def best(self, num_gpus: int, below_s: float = math.inf) -> Found | None:
+        """Return the fastest plan on ``num_gpus`` accelerators, if it is faster than ``below_s`` a step.
+
+        Of plans that take exactly equally long, the one with least communication wins; None if there is none.
+        The answer is that of brute force: a part of the space is dropped only if a lower bound on all its plans
+        (`walltime.search.bounds`) exceeds ``below_s`` or the best so far.
+        """
+        sizes = level_sizes(num_gpus, self.cluster.network.level_sizes)
+        if sizes is None:
+            return None
+        bar = _Bar(below_s)
+        bounds = Bounds(self.model, self.cluster, self.assumptions, num_gpus)
+        points = grid(self.space, self.model, num_gpus)
+        self.counts["grid"] += len(points.dp)
+        points = points.take(bar.passes(bounds.of_grid(points)))
+        shares = split(self.space, self.model, points)
+        self.counts["shares"] += len(shares)
+        shares = shares.take(bar.passes(bounds.of_shares(shares)) & self._fits(shares, num_gpus))
+        if len(shares):
+            pools = [_Pool(self, bounds, sizes, schedule, shares) for schedule in SCHEDULES]
+            for pool in pools:
+                pool.search(bar, slice(0, _FIRST_BLOCK))
+            for pool in pools:
+                pool.search(bar, slice(_FIRST_BLOCK, None))
+        if bar.plan is None:
+            return None
+        run_time_s = self.model.num_steps * bar.time_s
+        return Found(bar.plan, bar.time_s, run_time_s, bar.communication_s, dict(self.counts))
+
+    def _fits(self, shares: Shares, num_gpus: int) -> NDArray[np.bool_]:
+        word_bytes, parameters = self.cluster.accelerator.word_bytes, float(self.model.num_parameters)
+        needed = weight_bytes(parameters, word_bytes, shares.dp) + optimizer_bytes(parameters, word_bytes)
+        return np.asarray(needed <= num_gpus * self.cluster.accelerator.hbm_bytes)
+
+
+class _Bar:
+    """The time to beat: what is allowed, then the best plan so far."""
+
+    def __init__(self, below_s: float) -> None:
+        self.below_s = below_s
+        self.time_s = math.inf
+        self.communication_s = math.inf
+        self.plan: Plan | None = None
+
+    def passes(self, bound_s: Floats) -> NDArray[np.bool_]:
+        """Whether a plan with this lower bound could be the answer."""
+        return np.asarray(bound_s <= _SLACK * min(self.below_s, self.time_s))
+
+    def offer(self, plans: PlanBatch, terms: StepTerms, time_s: Floats) -> None:
+        """Keep the best of these plans if it is better: less time, or as much and less communication."""
+        if not len(time_s):
+            return
+        fastest = time_s.min()
+        if not fastest < self.below_s or fastest > self.time_s:
+            return
+        tied = np.nonzero(time_s == fastest)[0]
+        communication_s = terms.tp_s[tied] + terms.dp_s[tied] + terms.pp_s[tied]
+        least = communication_s.argmin()
+        if fastest < self.time_s or communication_s[least] < self.communication_s:
+            self.time_s = float(fastest)
+            self.communication_s = float(communication_s[least])
+            self.plan = plans.plan(int(tied[least]))
+
+
+class _Pool:
+    """All shares under one schedule, in the order of their bounds."""
+
+    def __init__(
+        self, search: Search, bounds: Bounds, sizes: tuple[float, ...], schedule: Schedule, shares: Shares
+    ) -> None:
+        self.of = search
+        self.bounds = bounds
+        self.sizes = sizes
+        self.schedule: Schedule = schedule
+        fewest = fewest_microbatches(search.space, search.model, shares, schedule)
+        fills = np.isfinite(fewest)
+        shares, fewest = shares.take(fills), fewest[fills]
+        terms = bounds.of_fewest(shares, fewest, schedule)
+        bound_s = terms.step_s(schedule, search.assumptions)
+        order = np.argsort(bound_s, kind="stable")
+        self.shares = shares.take(order)
+        self.fewest = fewest[order]
+        self.terms = terms.take(order)
+        self.bound_s = bound_s[order]
+
+    def search(self, bar: _Bar, part: slice) -> None:
+        """Evaluate what can still be the answer among a part of the shares."""
+        where = np.arange(len(self.shares))[part]
+        for start in range(0, len(where), _SHARES_AT_ONCE):
+            block = where[start : start + _SHARES_AT_ONCE]
+            block = block[bar.passes(self.bound_s[block])]
+            if len(block):
+                self._search_block(bar, block)
+
+    def _search_block(self, bar: _Bar, block: NDArray[np.intp]) -> None:
+        shares = self.shares.take(block)
+        index, (microbatches, interleave) = choices(self.of.space, self.of.model, shares, self.schedule)
+        self.of.counts["plans"] += len(index)
+        shares = shares.take(index)
+        extra = microbatches - self.fewest[block][index]
+        stretch = bubble_stretch(self.schedule, shares.pp, microbatches, interleave)
+        bound_s = self.bounds.of_choices(self.terms.take(block[index]), shares, extra, stretch, self.schedule)
+        kept = np.nonzero(bar.passes(bound_s))[0]
+        kept = kept[np.argsort(bound_s[kept], kind="stable")]
+        for start in range(0, len(kept), _BLOCK):
+            chosen = kept[start : start + _BLOCK]
+            chosen = chosen[bar.passes(bound_s[chosen])]
+            plans = shares.take(chosen).plans(microbatches[chosen], interleave[chosen], self.schedule)
+            self._place(bar, plans)
+
+    def _place(self, bar: _Bar, plans: PlanBatch) -> None:
+        if not len(plans):
+            return
+        if len(self.sizes) > 1:
+            bound_s = self.bounds.of_plans(plans)
+            kept = np.nonzero(bar.passes(bound_s))[0]
+            kept = kept[np.argsort(bound_s[kept], kind="stable")]
+            for size in (_FIRST_BLOCK, _BLOCK):
+                head, kept = kept[:size], kept[size:]
+                head = head[bar.passes(bound_s[head])]
+                self._evaluate(bar, placements(plans.take(head), self.sizes)[0])
+        else:
+            self._evaluate(bar, plans)
+
+    def _evaluate(self, bar: _Bar, plans: PlanBatch) -> None:
+        self.of.counts["evaluated"] += len(plans)
+        terms = step_terms(self.of.model, self.bounds.device, self.of.cluster.network, plans)
+        bar.offer(plans, terms, terms.step_s(self.schedule, self.of.assumptions))
+
+
+_SHARES_AT_ONCE = 256

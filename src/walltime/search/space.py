@@ -1,0 +1,225 @@
+"""Spaces of plans: which degrees, splits, microbatch counts and interleavings are tried."""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from walltime.plan import PlanBatch, Schedule, smallest_num_microbatches
+from walltime.problems import unknown
+from walltime.workload import MlpStack
+
+Floats = NDArray[np.float64]
+_LARGEST_SQUARE_RATIO = 4  # the published search splits T with isqrt(T) <= T_f <= 4 isqrt(T)
+_NUM_KEPT: dict[Schedule, int] = {"1f1b": 4, "zero-bubble": 1}  # microbatch counts that it tries
+
+
+@functools.lru_cache(maxsize=65536)
+def divisors(number: int) -> tuple[int, ...]:
+    """Return the divisors of a positive whole number, ascending."""
+    found = [1]
+    rest, prime = number, 2
+    while rest > 1:
+        if prime * prime > rest:
+            prime = rest
+        powers = [1]
+        while rest % prime == 0:
+            rest //= prime
+            powers.append(powers[-1] * prime)
+        if len(powers) > 1:
+            found = [d * p for d in found for p in powers]
+        prime += 1 if prime == 2 else 2
+    return tuple(sorted(found))
+
+
+@dataclass(frozen=True)
+class Space:
+    """A stated space of plans for one model and cluster size. Every plan in it divides the model exactly.
+
+    Attributes
+    ----------
+    name
+        ``published``: expert parallelism gcd(N, E); tensor splits T_f x T_m with isqrt(T) <= T_f <= 4 isqrt(T);
+        the four fewest microbatches that fill a 1F1B pipeline, the fewest for zero-bubble; a 1F1B pipeline
+        interleaved as far as it goes (specification 2.5).
+        ``full``: every expert parallelism that divides N and E, every split, every microbatch count that divides
+        the batch, every interleaving that divides a stage's layers.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        """Refuse unknown spaces."""
+        if self.name not in ("published", "full"):
+            raise unknown("space", self.name, ("published", "full"))
+
+    def expert_degrees(self, model: MlpStack, num_gpus: int) -> Sequence[int]:
+        """Return the expert-parallel degrees that are tried."""
+        largest = math.gcd(num_gpus, model.num_experts)
+        return (largest,) if self.name == "published" else divisors(largest)
+
+    def data_degrees(self, model: MlpStack, ranks: int) -> Sequence[int]:
+        """Return the data-parallel degrees that are tried on ``ranks`` accelerators.
+
+        As published they divide the batch, so that a share of an expert's tokens may be rounded down; in the full
+        space they divide an expert's share of the batch.
+        """
+        divided = model.batch_tokens if self.name == "published" else model.batch_tokens // model.num_experts
+        return divisors(math.gcd(ranks, divided))
+
+    def splits(self, model: MlpStack, tp: int) -> tuple[tuple[int, int], ...]:
+        """Return every (T_m, T_f) of one tensor-parallel degree."""
+        return _splits(tp, model.d_model, model.d_ff, self.name == "published")
+
+    def microbatch_counts(self, model: MlpStack, dp: int, pp: int, schedule: Schedule) -> tuple[int, ...]:
+        """Return the microbatch counts that are tried, ascending."""
+        counts = divisors(max(1, model.batch_tokens // (model.num_experts * dp)))
+        fewest = smallest_num_microbatches(schedule, pp)
+        enough = tuple(count for count in counts if count >= fewest)
+        return enough[: _NUM_KEPT[schedule]] if self.name == "published" else enough
+
+    def interleavings(self, model: MlpStack, pp: int, schedule: Schedule) -> tuple[int, ...]:
+        """Return the numbers of chunks a stage that are tried."""
+        if schedule == "zero-bubble" or pp == 1:
+            return (1,)
+        most = model.num_layers // pp
+        return (most,) if self.name == "published" else divisors(most)
+
+
+PUBLISHED = Space("published")
+FULL = Space("full")
+
+
+@functools.lru_cache(maxsize=65536)
+def _splits(tp: int, d_model: int, d_ff: int, nearly_square: bool) -> tuple[tuple[int, int], ...]:
+    root = math.isqrt(tp)
+    return tuple(
+        (tp // tp_ff, tp_ff)
+        for tp_ff in divisors(tp)
+        if d_ff % tp_ff == 0
+        and d_model % (tp // tp_ff) == 0
+        and (not nearly_square or root <= tp_ff <= _LARGEST_SQUARE_RATIO * root)
+    )
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Degrees without microbatches, schedule or placement, as arrays (shares,) of whole numbers."""
+
+    dp: Floats
+    tp_model: Floats
+    tp_ff: Floats
+    pp: Floats
+    ep: Floats
+
+    def __len__(self) -> int:
+        return len(self.dp)
+
+    def take(self, index: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Shares":
+        """Return some of them."""
+        return Shares(*(getattr(self, name)[index] for name in ("dp", "tp_model", "tp_ff", "pp", "ep")))
+
+    def plans(self, num_microbatches: Floats, interleave: Floats, schedule: Schedule) -> PlanBatch:
+        """Return plans on one network level."""
+        return PlanBatch(
+            dp=self.dp[:, None],
+            tp_model=self.tp_model[:, None],
+            tp_ff=self.tp_ff[:, None],
+            pp=self.pp[:, None],
+            ep=self.ep[:, None],
+            num_microbatches=num_microbatches,
+            interleave=interleave,
+            schedule=schedule,
+        )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Degrees before tensor parallelism is split in two, as arrays (points,) of whole numbers."""
+
+    dp: Floats
+    tp: Floats
+    pp: Floats
+    ep: Floats
+
+    def take(self, index: NDArray[np.bool_]) -> "Grid":
+        """Return some of the points."""
+        return Grid(self.dp[index], self.tp[index], self.pp[index], self.ep[index])
+
+
+def grid(space: Space, model: MlpStack, num_gpus: int) -> Grid:
+    """Return every (DP, TP, PP, EP) whose product is the cluster and that divides batch, depth and experts."""
+    pieces = []
+    for ep in space.expert_degrees(model, num_gpus):
+        ranks = num_gpus // ep
+        dp = np.array(space.data_degrees(model, ranks), dtype=np.int64)[None, :]
+        pp = np.array(divisors(math.gcd(ranks, model.num_layers)), dtype=np.int64)[:, None]
+        rest = ranks // pp
+        divides = rest % dp == 0
+        tp = (rest // dp)[divides]
+        dp_here, pp_here = (np.broadcast_to(a, divides.shape)[divides] for a in (dp, pp))
+        pieces.append((dp_here, tp, pp_here, np.full(len(tp), ep)))
+    return Grid(*(np.concatenate(column).astype(np.float64) for column in zip(*pieces, strict=True)))
+
+
+def split(space: Space, model: MlpStack, points: Grid) -> Shares:
+    """Return every two-dimensional tensor split of every point."""
+    degrees, which = np.unique(points.tp, return_inverse=True)
+    index, (tp_model, tp_ff) = expand([space.splits(model, int(tp)) for tp in degrees], which, 2)
+    return Shares(points.dp[index], tp_model, tp_ff, points.pp[index], points.ep[index])
+
+
+def expand(
+    options: Sequence[Sequence[tuple[int, ...]]], which: NDArray[np.intp], width: int
+) -> tuple[NDArray[np.intp], Floats]:
+    """Pair every item with each of its options.
+
+    Parameters
+    ----------
+    options
+        Lists of tuples of ``width`` whole numbers.
+    which : (items,)
+        Which list belongs to an item.
+    width
+        Length of a tuple.
+
+    Returns
+    -------
+    index : (pairs,)
+        The item of each pair.
+    values : (width, pairs)
+        The option of each pair.
+    """
+    flat = np.array([pair for o in options for pair in o], dtype=np.float64).reshape(-1, width)
+    counts = np.array([len(o) for o in options], dtype=np.intp)
+    repeats = counts[which]
+    index = np.repeat(np.arange(len(which)), repeats)
+    first = np.cumsum(counts) - counts
+    within = np.arange(len(index)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+    return index, flat[first[which][index] + within].T
+
+
+def choices(space: Space, model: MlpStack, shares: Shares, schedule: Schedule) -> tuple[NDArray[np.intp], Floats]:
+    """Return every (microbatch count, interleaving) of every share: the share's index and (2, choices)."""
+    keys, which = np.unique(shares.dp + 1j * shares.pp, return_inverse=True)
+    options = [_choices(space, model, int(key.real), int(key.imag), schedule) for key in keys]
+    return expand(options, which, 2)
+
+
+@functools.lru_cache(maxsize=65536)
+def _choices(space: Space, model: MlpStack, dp: int, pp: int, schedule: Schedule) -> list[tuple[int, int]]:
+    return [
+        (count, interleave)
+        for count in space.microbatch_counts(model, dp, pp, schedule)
+        for interleave in space.interleavings(model, pp, schedule)
+    ]
+
+
+def fewest_microbatches(space: Space, model: MlpStack, shares: Shares, schedule: Schedule) -> Floats:
+    """Return the smallest microbatch count of each share, or infinity where none fills the pipeline, (shares,)."""
+    keys, which = np.unique(shares.dp + 1j * shares.pp, return_inverse=True)
+    counts = (_choices(space, model, int(key.real), int(key.imag), schedule) for key in keys)
+    return np.array([c[0][0] if c else np.inf for c in counts])[which]
