@@ -48,6 +48,15 @@ Floats = NDArray[np.float64]
 _MATMULS_A_LAYER = 6
 
 
+def floor_step_s(model: MlpStack, cluster: Cluster) -> float:
+    """Bound every plan on every number of accelerators [s]: launch latency of the matmuls of one full pipeline.
+
+    A pipeline of PP stages works through at least PP microbatches, and each launches 6 matmuls in each of L/PP
+    layers: at least 6 L launches one after another, whatever PP is.
+    """
+    return _MATMULS_A_LAYER * model.num_layers * cluster.accelerator.matmul_latency_s
+
+
 class Bounds:
     """Lower bounds on the step time for one model on one kind of cluster, ``num_gpus`` of them.
 

@@ -155,8 +155,9 @@ def grid(space: Space, model: MlpStack, num_gpus: int) -> Grid:
     pieces = []
     for ep in space.expert_degrees(model, num_gpus):
         ranks = num_gpus // ep
-        dp = np.array(space.data_degrees(model, ranks), dtype=np.int64)[None, :]
-        pp = np.array(divisors(math.gcd(ranks, model.num_layers)), dtype=np.int64)[:, None]
+        whole = np.int64 if ranks < 2**62 else object
+        dp = np.array(space.data_degrees(model, ranks), dtype=whole)[None, :]
+        pp = np.array(divisors(math.gcd(ranks, model.num_layers)), dtype=whole)[:, None]
         rest = ranks // pp
         divides = rest % dp == 0
         tp = (rest // dp)[divides]

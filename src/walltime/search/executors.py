@@ -1,0 +1,45 @@
+"""One core or many: executors with the interface of `concurrent.futures`, so that callers never ask which."""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from collections.abc import Iterator
+from typing import Any
+
+
+class SerialExecutor(Executor):
+    """Runs every call at once, in this process."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run the call and return its finished future."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def workers(count: int | None = None) -> Iterator[Executor]:
+    """Yield an executor over this many processes; one, or a single core, stays in this process.
+
+    An exception, an interrupt included, cancels what has not started.
+    """
+    count = available_cores() if count is None else count
+    if count <= 1:
+        yield SerialExecutor()
+        return
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    executor = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context(method))
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
