@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,16 @@ def matmul_device(accelerator: Accelerator, assumptions: Assumptions) -> MatmulD
         word_bytes=accelerator.word_bytes,
         counts_all_matrices=assumptions.residency_counts_all_matrices,
     )
+
+
+class TrafficTerms(NamedTuple):
+    """How long the network works in one step, (plans,). [s]"""
+
+    tp_s: Floats
+    pp_s: Floats
+    dp_s: Floats
+    pipeline_latency_s: Floats
+    dp_latency_s: Floats
 
 
 @dataclass(frozen=True)
@@ -117,17 +128,24 @@ def step_terms(
     Specification 2.4, steps 1 to 4.
     """
     total = plans.totals()
-    matmul_s = _matmul_s(workload, device, plans, total, tokens)
-    traffic = _Traffic(workload, device.word_bytes, network, plans, total)
+    traffic = traffic_terms(workload, device.word_bytes, network, plans)
+    stretch = bubble_stretch(plans.schedule, total["pp"], plans.num_microbatches, plans.interleave)
+    return StepTerms(_matmul_s(workload, device, plans, total, tokens), *traffic, stretch)
+
+
+def traffic_terms(workload: MlpStack, word_bytes: float, network: Network, plans: PlanBatch) -> TrafficTerms:
+    """Evaluate the network's terms of a step, which do not depend on the number of microbatches.
+
+    References
+    ----------
+    Specification 2.4, steps 2 to 4.
+    """
+    traffic = _Traffic(workload, word_bytes, network, plans)
     tp_s, tp_latency_s = traffic.tensor_parallel()
     pp_s, pp_latency_s = traffic.point_to_point()
     dp_s, dp_latency_s = traffic.data_parallel()
-    latency_s = tp_latency_s + pp_latency_s
-    if plans.recompute:
-        matmul_s = matmul_s * 4 / 3
-        tp_s, pp_s, latency_s = (term * 3 / 2 for term in (tp_s, pp_s, latency_s))
-    stretch = bubble_stretch(plans.schedule, total["pp"], plans.num_microbatches, plans.interleave)
-    return StepTerms(matmul_s, tp_s, pp_s, dp_s, latency_s, dp_latency_s, stretch)
+    again = 3 / 2 if plans.recompute else 1
+    return TrafficTerms(again * tp_s, again * pp_s, dp_s, again * (tp_latency_s + pp_latency_s), dp_latency_s)
 
 
 def _matmul_s(
@@ -142,20 +160,21 @@ def _matmul_s(
     held = np.floor(workload.num_layers / total["pp"]) * np.floor(experts / total["ep"])
     num_matrices = 2 * held if device.counts_all_matrices else 1
     layer_s = mlp_layer_matmul_time_s(device, shard_ff, shard_model, tokens, num_matrices)
-    return held * plans.num_microbatches * layer_s
+    again = 4 / 3 if plans.recompute else 1
+    return again * held * plans.num_microbatches * layer_s
 
 
 class _Traffic:
     """Network time of a step. The cluster's links at one level work in parallel: N accelerators of b bytes/s."""
 
     def __init__(
-        self, workload: MlpStack, word_bytes: float, network: Network, plans: PlanBatch, total: dict[str, Floats]
+        self, workload: MlpStack, word_bytes: float, network: Network, plans: PlanBatch
     ) -> None:
         self.workload = workload
         self.word_bytes = word_bytes
         self.network = network
         self.plans = plans
-        self.num_gpus = total["dp"] * total["tp_model"] * total["tp_ff"] * total["pp"] * total["ep"]
+        self.num_gpus = plans.num_gpus
 
     def tensor_parallel(self) -> tuple[Floats, Floats]:
         """All-reduce d_ff words a token over tp_model and d_model words over tp_ff, twice forward and backward.

@@ -112,7 +112,11 @@ class PlanBatch:
 
     def total(self, name: str) -> Floats:
         """Return one degree over all levels, (plans,)."""
-        return np.multiply.reduce(getattr(self, name), axis=1)
+        degrees = getattr(self, name)
+        product = degrees[:, 0]
+        for level in range(1, self.num_levels):
+            product = product * degrees[:, level]
+        return product
 
     def totals(self) -> dict[str, Floats]:
         """Return every degree over all levels."""
@@ -121,7 +125,10 @@ class PlanBatch:
     @property
     def num_gpus(self) -> Floats:
         """Accelerators of each plan, (plans,)."""
-        return np.multiply.reduce([self.total(name) for name in DEGREES], axis=0)
+        product = self.total(DEGREES[0])
+        for name in DEGREES[1:]:
+            product = product * self.total(name)
+        return product
 
     def take(self, index: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "PlanBatch":
         """Return some of the plans."""

@@ -35,10 +35,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from walltime.engines import Assumptions, StepTerms, matmul_device, step_terms
+from walltime.engines import Assumptions, StepTerms, matmul_device, step_terms, traffic_terms
 from walltime.hardware import Cluster
 from walltime.physics.collectives import all_reduce_bytes
-from walltime.plan import PlanBatch, Schedule
+from walltime.plan import PlanBatch, Schedule, bubble_stretch
 from walltime.search.space import Grid, Shares
 from walltime.workload import MlpStack
 
@@ -73,6 +73,7 @@ class Bounds:
         self.assumptions = assumptions
         self.num_gpus = float(num_gpus)
         self.device = matmul_device(cluster.accelerator, assumptions)
+        self.placed_network = cluster.network
         self.network = cluster.network.flattened()
         self._link_bytes_per_s = self.num_gpus * self.network.bytes_per_s[0]
 
@@ -110,24 +111,41 @@ class Bounds:
         terms = step_terms(self.model, self.device, self.network, shares.plans(fewest, ones, schedule), tokens)
         return replace(terms, bubble_stretch=ones)
 
-    def of_choices(
-        self, terms: StepTerms, shares: Shares, extra_microbatches: Floats, stretch: Floats, schedule: Schedule
-    ) -> Floats:
+    def of_placed(self, terms: StepTerms, plans: PlanBatch, schedule: Schedule) -> tuple[StepTerms, Floats]:
+        """Bound plans that are placed on the network: its own traffic in place of that of one level.
+
+        Parameters
+        ----------
+        terms
+            From `of_fewest`, of the share of each plan, (plans,).
+        plans
+            Placed, with one chunk a stage; more of them only add to the traffic.
+
+        Returns
+        -------
+        terms : StepTerms
+            With the network's own traffic.
+        bound_s : (plans,)
+        """
+        traffic = traffic_terms(self.model, self.device.word_bytes, self.placed_network, plans)
+        placed = replace(terms, **traffic._asdict())
+        return placed, placed.step_s(schedule, self.assumptions)
+
+    def of_choices(self, terms: StepTerms, plans: PlanBatch, extra_microbatches: Floats) -> Floats:
         """Bound plans with more microbatches than the fewest and a bubble [s], (plans,).
 
         Parameters
         ----------
-        terms, shares
-            The share of each plan, and its terms from `of_fewest`, (plans,).
-        extra_microbatches, stretch : (plans,)
-            Microbatches above the fewest, and the `bubble_stretch`.
+        terms
+            From `of_placed`, (plans,).
+        plans
+            With their microbatches and interleaving.
+        extra_microbatches : (plans,)
+            Microbatches above the fewest.
         """
-        layers = self.model.num_layers * self.model.num_experts / (shares.pp * shares.ep)
+        pp = plans.total("pp")
+        layers = self.model.num_layers * self.model.num_experts / (pp * plans.total("ep"))
         started_s = _MATMULS_A_LAYER * self.device.latency_s * layers * extra_microbatches
+        stretch = bubble_stretch(plans.schedule, pp, plans.num_microbatches, plans.interleave)
         longer = replace(terms, matmul_s=terms.matmul_s + started_s, bubble_stretch=stretch)
-        return longer.step_s(schedule, self.assumptions)
-
-    def of_plans(self, plans: PlanBatch) -> Floats:
-        """Bound every placement of each plan [s], (plans,)."""
-        terms = step_terms(self.model, self.device, self.network, plans)
-        return terms.step_s(plans.schedule, self.assumptions)
+        return longer.step_s(plans.schedule, self.assumptions)

@@ -12,13 +12,12 @@ from walltime.hardware import Cluster
 from walltime.physics.memory import optimizer_bytes, weight_bytes
 from walltime.plan import SCHEDULES, Plan, PlanBatch, Schedule, bubble_stretch, level_sizes, placements
 from walltime.search.bounds import Bounds
-from walltime.search.space import FULL, Shares, Space, choices, fewest_microbatches, grid, split
+from walltime.search.space import FULL, Choices, Shares, Space, grid, split
 from walltime.workload import MlpStack
 
 Floats = NDArray[np.float64]
 _SLACK = 1 + 1e-9  # bounds and times round differently; nothing within this of the best is dropped
 _FIRST_BLOCK = 16  # shares in the first block, whose best is a good bar for the rest
-_BLOCK = 2048  # plans that are placed at once
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,7 @@ class Search:
         self.space = space
         self.assumptions = assumptions or Assumptions()
         self.counts: Counter[str] = Counter()
+        self.choices = Choices(space, model)
 
     def best(self, num_gpus: int, below_s: float = math.inf) -> Found | None:
         """Return the fastest plan on ``num_gpus`` accelerators, if it is faster than ``below_s`` a step.
@@ -140,7 +140,7 @@ class _Pool:
         self.bounds = bounds
         self.sizes = sizes
         self.schedule: Schedule = schedule
-        fewest = fewest_microbatches(search.space, search.model, shares, schedule)
+        fewest = search.choices.fewest(shares.dp, shares.pp, schedule)
         fills = np.isfinite(fewest)
         shares, fewest = shares.take(fills), fewest[fills]
         terms = bounds.of_fewest(shares, fewest, schedule)
@@ -161,34 +161,33 @@ class _Pool:
                 self._search_block(bar, block)
 
     def _search_block(self, bar: _Bar, block: NDArray[np.intp]) -> None:
-        shares = self.shares.take(block)
-        index, (microbatches, interleave) = choices(self.of.space, self.of.model, shares, self.schedule)
-        self.of.counts["plans"] += len(index)
-        shares = shares.take(index)
-        extra = microbatches - self.fewest[block][index]
-        stretch = bubble_stretch(self.schedule, shares.pp, microbatches, interleave)
-        bound_s = self.bounds.of_choices(self.terms.take(block[index]), shares, extra, stretch, self.schedule)
-        kept = np.nonzero(bar.passes(bound_s))[0]
-        kept = kept[np.argsort(bound_s[kept], kind="stable")]
-        for start in range(0, len(kept), _BLOCK):
-            chosen = kept[start : start + _BLOCK]
-            chosen = chosen[bar.passes(bound_s[chosen])]
-            plans = shares.take(chosen).plans(microbatches[chosen], interleave[chosen], self.schedule)
-            self._place(bar, plans)
-
-    def _place(self, bar: _Bar, plans: PlanBatch) -> None:
-        if not len(plans):
-            return
+        """Place a block of shares, then try every microbatch count and interleaving of what is left."""
+        plans = self.shares.take(block).plans(self.fewest[block], np.ones(len(block)), self.schedule)
+        index = np.arange(len(block))
         if len(self.sizes) > 1:
-            bound_s = self.bounds.of_plans(plans)
-            kept = np.nonzero(bar.passes(bound_s))[0]
-            kept = kept[np.argsort(bound_s[kept], kind="stable")]
-            for size in (_FIRST_BLOCK, _BLOCK):
-                head, kept = kept[:size], kept[size:]
-                head = head[bar.passes(bound_s[head])]
-                self._evaluate(bar, placements(plans.take(head), self.sizes)[0])
-        else:
-            self._evaluate(bar, plans)
+            plans, index = placements(plans, self.sizes)
+        terms, bound_s = self.bounds.of_placed(self.terms.take(block[index]), plans, self.schedule)
+        order = np.argsort(bound_s, kind="stable")
+        for start in range(0, len(order), _PLACED_AT_ONCE):
+            part = order[start : start + _PLACED_AT_ONCE]
+            part = part[bar.passes(bound_s[part])]
+            if not len(part):
+                break
+            self._choose(bar, plans.take(part), terms.take(part))
+
+    def _choose(self, bar: _Bar, placed: PlanBatch, terms: StepTerms) -> None:
+        """Try every microbatch count and interleaving of some placed shares."""
+        search = self.of
+        index, (microbatches, interleave) = search.choices.all(placed.total("dp"), placed.total("pp"), self.schedule)
+        search.counts["plans"] += len(index)
+        plans = replace(placed.take(index), num_microbatches=microbatches, interleave=interleave)
+        bound_s = self.bounds.of_choices(terms.take(index), plans, microbatches - placed.num_microbatches[index])
+        order = np.argsort(bound_s, kind="stable")
+        for start, size in ((0, _FIRST_BLOCK), (_FIRST_BLOCK, len(order))):
+            part = order[start : start + size]
+            part = part[bar.passes(bound_s[part])]
+            if len(part):
+                self._evaluate(bar, plans.take(part))
 
     def _evaluate(self, bar: _Bar, plans: PlanBatch) -> None:
         self.of.counts["evaluated"] += len(plans)
@@ -197,3 +196,4 @@ class _Pool:
 
 
 _SHARES_AT_ONCE = 256
+_PLACED_AT_ONCE = 64

@@ -1,5 +1,6 @@
 """Spaces of plans: which degrees, splits, microbatch counts and interleavings are tried."""
 
+import bisect
 import functools
 import math
 from collections.abc import Sequence
@@ -77,8 +78,7 @@ class Space:
     def microbatch_counts(self, model: MlpStack, dp: int, pp: int, schedule: Schedule) -> tuple[int, ...]:
         """Return the microbatch counts that are tried, ascending."""
         counts = divisors(max(1, model.batch_tokens // (model.num_experts * dp)))
-        fewest = smallest_num_microbatches(schedule, pp)
-        enough = tuple(count for count in counts if count >= fewest)
+        enough = counts[bisect.bisect_left(counts, smallest_num_microbatches(schedule, pp)) :]
         return enough[: _NUM_KEPT[schedule]] if self.name == "published" else enough
 
     def interleavings(self, model: MlpStack, pp: int, schedule: Schedule) -> tuple[int, ...]:
@@ -169,23 +169,22 @@ def grid(space: Space, model: MlpStack, num_gpus: int) -> Grid:
 def split(space: Space, model: MlpStack, points: Grid) -> Shares:
     """Return every two-dimensional tensor split of every point."""
     degrees, which = np.unique(points.tp, return_inverse=True)
-    index, (tp_model, tp_ff) = expand([space.splits(model, int(tp)) for tp in degrees], which, 2)
+    if not len(degrees):
+        return Shares(*(np.empty(0) for _ in range(5)))
+    options = [np.array(space.splits(model, int(tp)), dtype=np.float64).reshape(-1, 2) for tp in degrees]
+    index, (tp_model, tp_ff) = expand(options, which)
     return Shares(points.dp[index], tp_model, tp_ff, points.pp[index], points.ep[index])
 
 
-def expand(
-    options: Sequence[Sequence[tuple[int, ...]]], which: NDArray[np.intp], width: int
-) -> tuple[NDArray[np.intp], Floats]:
+def expand(options: Sequence[Floats], which: NDArray[np.intp]) -> tuple[NDArray[np.intp], Floats]:
     """Pair every item with each of its options.
 
     Parameters
     ----------
-    options
-        Lists of tuples of ``width`` whole numbers.
+    options : sequence of (options, width)
+        At least one list of options; a list may be empty.
     which : (items,)
         Which list belongs to an item.
-    width
-        Length of a tuple.
 
     Returns
     -------
@@ -194,33 +193,43 @@ def expand(
     values : (width, pairs)
         The option of each pair.
     """
-    flat = np.array([pair for o in options for pair in o], dtype=np.float64).reshape(-1, width)
     counts = np.array([len(o) for o in options], dtype=np.intp)
     repeats = counts[which]
     index = np.repeat(np.arange(len(which)), repeats)
     first = np.cumsum(counts) - counts
     within = np.arange(len(index)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-    return index, flat[first[which][index] + within].T
+    return index, np.concatenate(options)[first[which][index] + within].T
 
 
-def choices(space: Space, model: MlpStack, shares: Shares, schedule: Schedule) -> tuple[NDArray[np.intp], Floats]:
-    """Return every (microbatch count, interleaving) of every share: the share's index and (2, choices)."""
-    keys, which = np.unique(shares.dp + 1j * shares.pp, return_inverse=True)
-    options = [_choices(space, model, int(key.real), int(key.imag), schedule) for key in keys]
-    return expand(options, which, 2)
+class Choices:
+    """Microbatch counts and interleavings of one model in one space, remembered between cluster sizes."""
 
+    def __init__(self, space: Space, model: MlpStack) -> None:
+        self._space = space
+        self._model = model
+        self._counts: dict[tuple[complex, Schedule], tuple[int, ...]] = {}
+        self._pairs: dict[tuple[complex, Schedule], Floats] = {}
 
-@functools.lru_cache(maxsize=65536)
-def _choices(space: Space, model: MlpStack, dp: int, pp: int, schedule: Schedule) -> list[tuple[int, int]]:
-    return [
-        (count, interleave)
-        for count in space.microbatch_counts(model, dp, pp, schedule)
-        for interleave in space.interleavings(model, pp, schedule)
-    ]
+    def fewest(self, dp: Floats, pp: Floats, schedule: Schedule) -> Floats:
+        """Return the smallest microbatch count of each, infinity where none fills the pipeline, (shares,)."""
+        keys, which = np.unique(dp + 1j * pp, return_inverse=True)
+        counts = [self._counts_of(key, schedule) for key in keys.tolist()]
+        return np.array([c[0] if c else np.inf for c in counts])[which]
 
+    def all(self, dp: Floats, pp: Floats, schedule: Schedule) -> tuple[NDArray[np.intp], Floats]:
+        """Return every (microbatch count, interleaving) of each: the index and (2, choices), as `expand`."""
+        keys, which = np.unique(dp + 1j * pp, return_inverse=True)
+        return expand([self._pairs_of(key, schedule) for key in keys.tolist()], which)
 
-def fewest_microbatches(space: Space, model: MlpStack, shares: Shares, schedule: Schedule) -> Floats:
-    """Return the smallest microbatch count of each share, or infinity where none fills the pipeline, (shares,)."""
-    keys, which = np.unique(shares.dp + 1j * shares.pp, return_inverse=True)
-    counts = (_choices(space, model, int(key.real), int(key.imag), schedule) for key in keys)
-    return np.array([c[0][0] if c else np.inf for c in counts])[which]
+    def _counts_of(self, key: complex, schedule: Schedule) -> tuple[int, ...]:
+        if (key, schedule) not in self._counts:
+            dp, pp = int(key.real), int(key.imag)
+            self._counts[key, schedule] = self._space.microbatch_counts(self._model, dp, pp, schedule)
+        return self._counts[key, schedule]
+
+    def _pairs_of(self, key: complex, schedule: Schedule) -> Floats:
+        if (key, schedule) not in self._pairs:
+            chunks = self._space.interleavings(self._model, int(key.imag), schedule)
+            pairs = [(count, interleave) for count in self._counts_of(key, schedule) for interleave in chunks]
+            self._pairs[key, schedule] = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+        return self._pairs[key, schedule]
