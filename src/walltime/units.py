@@ -33,6 +33,7 @@ _UNITS: dict[str, dict[str, float]] = {
     "W": _scaled("W", 1.0, _DECIMAL),
     "tokens": _scaled("", 1.0, _DECIMAL | _BINARY) | _scaled("tokens", 1.0, {"": 1.0}),
 }
+_CALENDAR = ("mo", "month", "months", "y", "yr", "year", "years")
 _EXAMPLES = {
     "bytes": "80GB",
     "bytes/s": "450GB/s or 400Gb/s",
@@ -46,7 +47,7 @@ _EXAMPLES = {
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\d\s].*?)?\s*")
 
 
-def parse_quantity(text: str, dimension: str, field: str) -> float:
+def parse_quantity(text: str, dimension: str, field: str, *, year_s: float = YEAR_S) -> float:
     """Read a positive quantity with its unit.
 
     Parameters
@@ -57,6 +58,8 @@ def parse_quantity(text: str, dimension: str, field: str) -> float:
         One of ``bytes``, ``bytes/s``, ``seconds``, ``FLOP``, ``FLOP/s``, ``Hz``, ``W``, ``tokens``.
     field
         What is being read, for the message.
+    year_s
+        Length of a year, twelve months. [s]
 
     Returns
     -------
@@ -82,7 +85,8 @@ def parse_quantity(text: str, dimension: str, field: str) -> float:
     if unit not in units:
         wrong = f"has the unknown unit {unit!r}" if unit else "has no unit"
         raise BadInput(f"{field}={text!r} {wrong}. Valid: for example {example}.")
-    value = float(match[1]) * units[unit]
+    size = units[unit] * (year_s / YEAR_S if unit in _CALENDAR else 1)
+    value = float(match[1]) * size
     return positive(value, field, text)
 
 
@@ -117,6 +121,8 @@ def format_flop(value: float, digits: int = 3) -> str:
 
 def format_time(value_s: float) -> str:
     """Show a time in the unit a person would choose."""
+    if value_s == 0:
+        return "0"
     for unit, size in (("years", YEAR_S), ("days", _DAY_S), ("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)):
         if value_s >= (2 if unit in ("years", "days", "h", "min") else 1) * size:
             return f"{value_s / size:.3g} {unit}"

@@ -12,6 +12,7 @@ from walltime.catalog.loader import (
     erdil2024_root,
     parameter_set,
     parameter_sets,
+    read_toml,
 )
 from walltime.catalog.schema import (
     AcceleratorRecord,
@@ -38,4 +39,5 @@ __all__ = [
     "erdil2024_root",
     "parameter_set",
     "parameter_sets",
+    "read_toml",
 ]

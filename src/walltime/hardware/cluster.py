@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from walltime.catalog import DATASHEET, ClusterRecord, NetworkRecord, ParameterSet, parameter_set
+from walltime.catalog import DATASHEET, ClusterRecord, NetworkRecord, parameter_set
 from walltime.hardware.accelerator import Accelerator
 from walltime.hardware.network import Network
 
@@ -23,10 +23,9 @@ class Cluster:
         return replace(self, num_gpus=num_gpus)
 
 
-def resolve_parameters(name: str, preferred: str) -> ParameterSet:
-    """Return the preferred parameter set if it has this cluster, otherwise the datasheets."""
-    chosen = parameter_set(preferred)
-    return chosen if name in chosen else parameter_set(DATASHEET)
+def resolve_parameters(name: str, preferred: str) -> str:
+    """Return the preferred parameter set if it has this cluster, otherwise that of the datasheets."""
+    return preferred if name in parameter_set(preferred) else DATASHEET
 
 
 def cluster(

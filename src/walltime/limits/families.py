@@ -42,28 +42,38 @@ class RunFamily:
         if self.seq_len < 1:
             raise BadInput(f"seq_len={self.seq_len!r} must be a whole number of at least 1.")
 
-    def model(self, d_model: int, d_ff: int | None = None) -> MlpStack:
+    def model(
+        self,
+        d_model: int,
+        d_ff: int | None = None,
+        *,
+        num_layers: int | None = None,
+        num_experts: int | None = None,
+        batch_tokens: int | None = None,
+    ) -> MlpStack:
         """Return the member of this width.
 
-        Depth, sparsity and batch come from the laws and are rounded to numbers that divide well; a batch is a
-        multiple of the number of experts, except where it is constant.
+        Depth, sparsity and batch come from the laws, unless given, and are rounded to numbers that divide well;
+        a batch is a multiple of the number of experts, except where it is constant.
 
         References
         ----------
         Specification 2.2.
         """
         d_ff = d_ff or int(constants("run")["ff_ratio"]) * d_model
-        layers = round_to_grid(DEPTH_LAWS[self.depth_law](d_model, d_ff))
-        experts = round_to_grid(SPARSITY_LAWS[self.sparsity](d_model, d_ff))
+        layers = num_layers or round_to_grid(DEPTH_LAWS[self.depth_law](d_model, d_ff))
+        experts = num_experts or round_to_grid(SPARSITY_LAWS[self.sparsity](d_model, d_ff))
         active_parameters = 2 * d_model * d_ff * layers
         tokens = DATA_LAWS[self.data_law](active_parameters * experts)
-        training_flop = 6.0 * active_parameters * tokens
-        batch = BATCH_LAWS[self.batch_law](training_flop, experts)
+        training_flop = 6 * active_parameters * tokens
+        batch = batch_tokens or self._batch_tokens(training_flop, experts)
+        return MlpStack(d_model, d_ff, layers, experts, batch, tokens)
+
+    def _batch_tokens(self, training_flop: float, experts: int) -> int:
+        sequences = BATCH_LAWS[self.batch_law](training_flop, experts) / self.seq_len
         if self.batch_law == "none":
-            sequences = max(1, int(batch // self.seq_len))
-        else:
-            sequences = experts * round_to_grid(batch / self.seq_len / experts)
-        return MlpStack(d_model, d_ff, layers, experts, sequences * self.seq_len, tokens)
+            return max(1, int(sequences)) * self.seq_len
+        return experts * round_to_grid(sequences / experts) * self.seq_len
 
 
 _LAWS = {"sparsity": SPARSITY_LAWS, "batch_law": BATCH_LAWS, "depth_law": DEPTH_LAWS, "data_law": DATA_LAWS}

@@ -9,31 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from walltime.plan import PlanBatch, Schedule, smallest_num_microbatches
+from walltime.plan import PlanBatch, Schedule, divisors, smallest_num_microbatches
 from walltime.problems import unknown
 from walltime.workload import MlpStack
 
 Floats = NDArray[np.float64]
 _LARGEST_SQUARE_RATIO = 4  # the published search splits T with isqrt(T) <= T_f <= 4 isqrt(T)
 _NUM_KEPT: dict[Schedule, int] = {"1f1b": 4, "zero-bubble": 1}  # microbatch counts that it tries
-
-
-@functools.lru_cache(maxsize=65536)
-def divisors(number: int) -> tuple[int, ...]:
-    """Return the divisors of a positive whole number, ascending."""
-    found = [1]
-    rest, prime = number, 2
-    while rest > 1:
-        if prime * prime > rest:
-            prime = rest
-        powers = [1]
-        while rest % prime == 0:
-            rest //= prime
-            powers.append(powers[-1] * prime)
-        if len(powers) > 1:
-            found = [d * p for d in found for p in powers]
-        prime += 1 if prime == 2 else 2
-    return tuple(sorted(found))
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from walltime.limits.scaling_laws import constants
 from walltime.plan import DEGREES
 from walltime.problems import unknown
 from walltime.search import FULL, PUBLISHED
+from walltime.studies import captions
 from walltime.studies.figure import Figure, Mark, Panel, Series
 from walltime.units import format_flop
 
@@ -57,6 +58,10 @@ _NETWORKS = {
     "Infinite network, latencies / 10": "h100-sxm-infinite-network-low-latency",
 }
 _BATCHES = {"No scaling": "none", "Default": "default", "DeepSeek": "deepseek"}
+
+COMPUTE = "training compute [FLOP, 16-bit]"
+UTILIZATION = "best achievable utilisation"
+_X_START = 5e24
 
 
 def study_curves() -> list[CurveKey]:
@@ -154,7 +159,9 @@ def curve_rows(label: str, curve: Frontier) -> list[dict[str, Any]]:
     ]
 
 
-def _utilization_figure(name: str, title: str, caption: str, curves: dict[str, Frontier], x_end: float) -> Figure:
+def _utilization_figure(
+    name: str, title: str, caption: str, curves: dict[str, Frontier], x_end: float
+) -> Figure:
     series = tuple(
         Series(label, tuple(curve.training_flop), tuple(curve.utilization)) for label, curve in curves.items()
     )
@@ -163,99 +170,121 @@ def _utilization_figure(name: str, title: str, caption: str, curves: dict[str, F
         name,
         title,
         caption,
-        "training compute [FLOP, 16-bit]",
-        "best achievable utilisation",
-        (Panel("", series),),
+        COMPUTE,
+        UTILIZATION,
+        (Panel("", series, captions.wall_marks(curves)),),
         rows,
         y_percent=True,
-        x_limits=(1e25, x_end),
-        y_limits=(0, 1),
+        x_limits=(_X_START, x_end),
+        y_limits=(0, 1 if max(map(max, (s.y for s in series))) > 0.75 else 0.8),
     )
 
 
-def _ends(curves: dict[str, Frontier]) -> str:
-    """Say in words where linear scaling ends on each curve, and where the wall is."""
-    parts = []
-    for label, curve in curves.items():
-        end, wall = curve.linear_scaling_end(), curve.latency_wall
-        linear = "beyond the grid" if end.envelope_flop is None else format_flop(end.envelope_flop, 2)
-        last = "beyond the grid" if wall.first_infeasible_flop is None else format_flop(wall.first_infeasible_flop, 2)
-        parts.append(f"{label}: linear scaling ends near {linear}, latency wall before {last} FLOP")
-    return "; ".join(parts) + "."
+def _curves(study: Study, keys: dict[str, CurveKey]) -> dict[str, Frontier]:
+    study.compute(keys.values())
+    return {label: study.frontier(key) for label, key in keys.items()}
 
 
 def hardware_generations(study: Study, sparsity: str = "dense") -> Figure:
     """Utilisation against training compute on V100, A100 and H100 (specification 1.6, first figure)."""
-    keys = {label: CurveKey(gpu, sparsity) for label, gpu in _GENERATIONS.items()}
-    study.compute(keys.values())
-    curves = {label: study.frontier(key) for label, key in keys.items()}
+    curves = _curves(study, {label: CurveKey(gpu, sparsity) for label, gpu in _GENERATIONS.items()})
     caption = (
         f"How well the smallest sufficient cluster can be used in a three-month run, {sparsity} models. "
-        f"{_ends(curves)} Newer accelerators compute faster than their memories and networks have grown, so the H100 "
-        "leaves its plateau no later than the A100; the wall is set by latency, which is the same for all three."
+        f"{captions.ends(curves)}{_h100_beside_a100(curves)}"
     )
+    if len(captions.same_wall(curves)) == 1:
+        caption += " The wall is set by latency, which is the same for all three."
     return _utilization_figure(
-        f"hardware_generations_{sparsity}", f"Hardware generations, {sparsity}", caption, curves, 2e32
+        f"hardware_generations_{sparsity}", f"Hardware generations, {sparsity}", caption, curves, 1e33
+    )
+
+
+def _h100_beside_a100(curves: dict[str, Frontier]) -> str:
+    further = captions.first_crossing_ratio(curves["H100"], curves["A100"])
+    if further is None:
+        return ""
+    peaks = [curves[label].question.cluster.accelerator.peak_flop_per_s for label in ("H100", "A100")]
+    return (
+        f" The H100, {peaks[0] / peaks[1]:.2g} times as fast as the A100, scales linearly to {further:.2g} times "
+        "the training compute, each measured against its own plateau."
     )
 
 
 def network_technology(study: Study, sparsity: str = "dense") -> Figure:
     """Utilisation with better networks around an H100 (specification 1.6, second figure)."""
-    keys = {label: CurveKey(gpu, sparsity) for label, gpu in _NETWORKS.items()}
-    study.compute(keys.values())
-    curves = {label: study.frontier(key) for label, key in keys.items()}
-    caption = (
-        f"What better networks would buy, {sparsity} models on H100s. {_ends(curves)} Bandwidth moves the end of linear "
-        "scaling and leaves the wall where it is; a tenth of the latency moves the wall by more than a hundred times."
-    )
+    curves = _curves(study, {label: CurveKey(gpu, sparsity) for label, gpu in _NETWORKS.items()})
+    effects = (("Global NVLink", "Global NVLink"), ("A tenth of the latency", "H100, latencies / 10"))
+    said = " ".join(_effect(cause, curves[label], curves["H100"]) for cause, label in effects)
+    caption = f"What better networks would buy, {sparsity} models on H100s. {captions.ends(curves)} {said}"
     return _utilization_figure(
         f"network_technology_{sparsity}", f"Network technology, {sparsity}", caption, curves, 1e35
     )
 
 
+def _effect(cause: str, curve: Frontier, base: Frontier) -> str:
+    further = {
+        "the end of linear scaling": captions.first_crossing_ratio(curve, base),
+        "the wall": captions.wall_ratio(curve, base),
+    }
+    said = [captions.moved(what, ratio) for what, ratio in further.items() if ratio is not None]
+    return f"{cause} alone {captions.listed(said)}." if said else ""
+
+
 def batch_size_scaling(study: Study) -> Figure:
     """Utilisation under three laws of how batches grow (specification 1.6, third figure)."""
-    keys = {label: CurveKey("h100-sxm", "dense", law) for label, law in _BATCHES.items()}
-    study.compute(keys.values())
-    curves = {label: study.frontier(key) for label, key in keys.items()}
+    curves = _curves(study, {label: CurveKey("h100-sxm", "dense", law) for label, law in _BATCHES.items()})
+    further = captions.first_crossing_ratio(curves["DeepSeek"], curves["No scaling"])
+    effect = (
+        "" if further is None else f" The law alone {captions.moved('the end of linear scaling', further)}."
+    )
     caption = (
-        f"How fast batches may grow decides more than any hardware here. {_ends(curves)} The reason is one number: "
-        "alpha, the exponent of batch over depth, which enters every limit as 1 / (1 - 2 alpha)."
+        f"How far a run scales if batches may grow faster or slower with its compute, on the same hardware. "
+        f"{captions.ends(curves)}{effect} The closed forms say why: what counts is α, the exponent of batch over "
+        "depth, and it enters both as the power 1 / (1 − 2α)."
     )
     return _utilization_figure("batch_size_scaling", "Batch-size scaling, dense, H100", caption, curves, 1e37)
+
+
+_KINDS = {"TP": "tensor (TP)", "DP": "data (DP)", "PP": "pipeline (PP)", "EP": "expert (EP)"}
 
 
 def parallelism_strategies(study: Study) -> Figure:
     """Share of each kind of parallelism in the best plan (specification 1.6, fourth figure)."""
     keys = {f"{label}, dense": CurveKey(gpu) for label, gpu in _GENERATIONS.items()}
     keys |= {f"{label}, sparse": CurveKey(gpu, "sparse") for label, gpu in _GENERATIONS.items()}
-    study.compute(keys.values())
-    panels, rows = [], []
-    for label, key in keys.items():
-        curve = study.frontier(key)
-        shares = [_log_shares(run.num_gpus, run.plan) for run in curve.runs]
-        kinds = ("TP", "DP", "PP") if key.sparsity == "dense" else ("TP", "DP", "PP", "EP")
+    panels, rows, shares_of = [], [], {}
+    for label, curve in _curves(study, keys).items():
+        shares = shares_of[label] = [_log_shares(run.num_gpus, run.plan) for run in curve.runs]
+        kinds = [kind for kind in _KINDS if kind != "EP" or keys[label].sparsity == "sparse"]
         flop = tuple(curve.training_flop)
-        panels.append(Panel(label, tuple(Series(kind, flop, tuple(s[kind] for s in shares)) for kind in kinds)))
+        series = (Series(_KINDS[kind], flop, tuple(s[kind] for s in shares)) for kind in kinds)
+        panels.append(Panel(label, tuple(series)))
         rows += [
-            {"curve": label, "training_flop": x, "num_gpus": run.num_gpus, **{f"log_share_{k}": v for k, v in s.items()}}
+            {
+                "curve": label,
+                "training_flop": x,
+                "num_gpus": run.num_gpus,
+                **{f"log_share_{k}": v for k, v in s.items()},
+            }
             for x, run, s in zip(flop, curve.runs, shares, strict=True)
         ]
+    first, last = ({k: captions.span(s[i][k] for s in shares_of.values()) for k in _KINDS} for i in (0, -1))
     caption = (
         "Each line is the logarithm of one degree of parallelism over the logarithm of the cluster's size, so that "
-        "they add up to one. Tensor parallelism takes a growing share: batches and depth grow more slowly than "
-        "clusters, and only width is left to divide."
+        "the lines of a panel add up to one. From the smallest run to the largest, the pipeline's share goes from "
+        f"{first['PP']} to {last['PP']} over the panels, data parallelism's from {first['DP']} to {last['DP']} and "
+        f"tensor parallelism's from {first['TP']} to {last['TP']}. Depth grows more slowly than clusters do."
     )
     return Figure(
         "parallelism_strategies",
-        "Parallelism strategies",
+        "Parallelism strategies of the best plans",
         caption,
-        "training compute [FLOP, 16-bit]",
+        COMPUTE,
         "log(degree) / log(GPUs)",
         tuple(panels),
         tuple(rows),
-        x_limits=(1e25, 2e32),
-        y_limits=(0, 1),
+        x_limits=(_X_START, 2e32),
+        y_limits=(0, 0.75),
     )
 
 
@@ -266,7 +295,10 @@ def _log_shares(num_gpus: int, plan: Any) -> dict[str, float]:
         "PP": plan.degree("pp"),
         "EP": plan.degree("ep"),
     }
-    return {kind: math.log(degree) / math.log(num_gpus) if num_gpus > 1 else 0.0 for kind, degree in degrees.items()}
+    return {
+        kind: math.log(degree) / math.log(num_gpus) if num_gpus > 1 else 0.0
+        for kind, degree in degrees.items()
+    }
 
 
 def _alphas() -> list[float]:
@@ -276,31 +308,60 @@ def _alphas() -> list[float]:
 def t_crit_sensitivity(study: Study) -> Figure:
     """T_crit against the exponent alpha (specification 1.6, fifth figure)."""
     mended = study.mode == "corrected"
+    nodes = {
+        label: NodeBalance.of(cluster(gpu, parameters=PARAMETERS)) for label, gpu in _GENERATIONS.items()
+    }
     series, rows = [], []
-    for label, gpu in _GENERATIONS.items():
-        node = NodeBalance.of(cluster(gpu, parameters=PARAMETERS))
+    for label, node in nodes.items():
         values = tuple(t_crit_flop(node, alpha, mac_reference=mended) for alpha in _alphas())
         series.append(Series(label, tuple(_alphas()), values))
-        rows += [{"accelerator": gpu, "alpha": a, "t_crit_flop": v} for a, v in zip(_alphas(), values, strict=True)]
-    powers = ", ".join(f"{name} {power:+g}" for name, power in sensitivities(T_CRIT_POWERS, 0).items())
-    caption = (
-        "Closed form of the compute at which data movement begins to cost utilisation. Powers at alpha = 0: "
-        f"{powers}; at another alpha each is divided by 1 - 2 alpha. Faster arithmetic alone lowers it."
+        gpu = _GENERATIONS[label]
+        rows += [
+            {"accelerator": gpu, "alpha": a, "t_crit_flop": v} for a, v in zip(_alphas(), values, strict=True)
+        ]
+    at_zero = captions.listed(
+        f"{captions.flop(t_crit_flop(node))} ({label})" for label, node in nodes.items()
     )
-    return _closed_form_figure("t_crit_sensitivity", "T_crit: where linear scaling ends", caption, series, rows)
+    last, node = _alphas()[-1], nodes["H100"]
+    caption = (
+        "Closed form of the compute at which data movement begins to cost utilisation, against α, the exponent of "
+        f"batch over depth. At α = 0 it is {at_zero} FLOP, and goes with {_powers(T_CRIT_POWERS)}; at another α "
+        "each power is divided by 1 − 2α. Faster arithmetic alone lowers it. "
+        + _reference(mended, t_crit_flop(node, last, mac_reference=True) / t_crit_flop(node, last))
+    )
+    return _closed_form_figure(
+        "t_crit_sensitivity", "T_crit: where linear scaling ends", caption, series, rows
+    )
 
 
 def t_limit_sensitivity(study: Study) -> Figure:
     """T_limit against the exponent alpha (specification 1.6, sixth figure)."""
-    values = tuple(t_limit_flop(alpha, mac_reference=study.mode == "corrected") for alpha in _alphas())
+    mended = study.mode == "corrected"
+    values = tuple(t_limit_flop(alpha, mac_reference=mended) for alpha in _alphas())
     rows = [{"alpha": a, "t_limit_flop": v} for a, v in zip(_alphas(), values, strict=True)]
-    powers = ", ".join(f"{name} {power:+g}" for name, power in sensitivities(T_LIMIT_POWERS, 0).items())
+    last = _alphas()[-1]
     caption = (
         "Closed form of the compute beyond which latency alone takes longer than the run may, on any accelerator "
-        f"with the same latency. Powers at alpha = 0: {powers}."
+        f"with the same latency. At α = 0 it is {captions.flop(t_limit_flop())} FLOP, and goes with "
+        f"{_powers(T_LIMIT_POWERS)}; at another α each power is divided by 1 − 2α. "
+        + _reference(mended, t_limit_flop(last, mac_reference=True) / t_limit_flop(last))
     )
-    series = [Series("9 us a matmul and all-reduce", tuple(_alphas()), values)]
+    step_us = constants("closed_form")["matmul_and_all_reduce_s"] / 1e-6
+    series = [Series(f"{step_us:g} μs for a matmul and its all-reduce", tuple(_alphas()), values)]
     return _closed_form_figure("t_limit_sensitivity", "T_limit: the latency wall", caption, series, rows)
+
+
+def _powers(powers: dict[str, int]) -> str:
+    values = sensitivities(powers, 0).items()
+    return captions.listed(f"{name} to the power {power:g}".replace("-", "−") for name, power in values)
+
+
+def _reference(mended: bool, ratio: float) -> str:
+    """Say what defect 5 does, and whether it is mended here."""
+    effect = f"which puts the curve {ratio:.2g} times lower at α = {_alphas()[-1]:g}, and higher below 0"
+    if mended:
+        return f"The reference compute is in multiply-adds, as all the rest; as published it is in FLOP, {effect}."
+    return f"As published, the reference compute is in FLOP where all the rest is in multiply-adds, {effect}."
 
 
 def _closed_form_figure(
@@ -310,8 +371,8 @@ def _closed_form_figure(
         name,
         title,
         caption,
-        "alpha: exponent of batch over depth in training compute",
-        "training compute [FLOP, 16-bit]",
+        "α, exponent of batch over depth in training compute",
+        COMPUTE,
         (Panel("", tuple(series)),),
         tuple(rows),
         x_log=False,
@@ -321,35 +382,54 @@ def _closed_form_figure(
 
 
 def article_figure(study: Study) -> Figure:
-    """The public article's figure: an H100's curve, the wall, and what lies beyond (specification 1.6, last)."""
+    """The public article's figure: an H100's curve, the wall, and what lies beyond (specification 1.6, last).
+
+    The article's axis goes on to 1e40; nothing is there.
+    """
     curve = study.frontier(CurveKey("h100-sxm"))
     end, wall = curve.linear_scaling_end(), curve.latency_wall
-    marks = []
+    share, marks = f"{100 * end.fraction:.0f} % of the plateau", []
     if end.first_crossing_flop:
         first = end.first_crossing_flop
-        marks.append(Mark(first, f"linear scaling ends (first run at 80 % of the plateau): {format_flop(first, 2)}"))
+        marks.append(Mark(first, f"linear scaling ends: first run at {share}, {captions.flop(first)}"))
     if wall.first_infeasible_flop:
         beyond = wall.first_infeasible_flop
-        marks.append(Mark(beyond, f"latency wall (first infeasible run): {format_flop(beyond, 2)}", ends=True))
-    series = Series("H100, default scaling", tuple(curve.training_flop), tuple(curve.utilization))
-    caption = (
-        "Two thresholds, often mixed up. Linear scaling ends where utilisation has fallen to 80 % of its plateau: "
-        f"first near {format_flop(end.first_crossing_flop or math.inf, 2)} FLOP, for good near "
-        f"{format_flop(end.last_crossing_flop or math.inf, 2)}. The latency wall is where no cluster of any size "
-        "finishes in three months: the closed form says "
-        f"{format_flop(t_limit_flop(), 2)}. \u201cAbout three years away\u201d was said of the first, not of the second."
-    )
+        marks.append(Mark(beyond, f"latency wall: first infeasible run, {captions.flop(beyond)}", ends=True))
+    series = Series("H100, dense", tuple(curve.training_flop), tuple(curve.utilization))
     return Figure(
         "article_figure",
         "How far a three-month run on H100s can scale",
-        caption,
-        "training compute [FLOP, 16-bit]",
-        "best achievable utilisation",
+        _two_thresholds(curve),
+        COMPUTE,
+        UTILIZATION,
         (Panel("", (series,), tuple(marks)),),
         tuple(curve_rows("H100", curve)),
         y_percent=True,
-        x_limits=(1e25, 1e40),
+        x_limits=(_X_START, 1e34),
         y_limits=(0, 0.8),
+    )
+
+
+def _two_thresholds(curve: Frontier) -> str:
+    end, wall = curve.linear_scaling_end(), curve.latency_wall
+    first, last = end.first_crossing_flop, end.last_crossing_flop
+    fallen = (
+        f"Linear scaling ends where utilisation has fallen to {100 * end.fraction:.0f} % of its plateau: "
+    )
+    if first is None:
+        fallen += "it does not, up to the largest run."
+    elif first == last:
+        fallen += f"at {captions.flop(first)} FLOP, after which no run is above that share again."
+    else:
+        fallen += f"first at {captions.flop(first)} FLOP, but runs climb above that share again "
+        fallen += f"until {captions.flop(last)}." if last else "up to the largest."
+    ends = f"the largest that any finishes is {captions.flop(wall.last_feasible_flop)} FLOP"
+    if wall.first_infeasible_flop:
+        ends += f", the next, {captions.flop(wall.first_infeasible_flop)}, is infeasible"
+    return (
+        f"Two thresholds, often mixed up. {fallen} The latency wall is where no cluster of any size finishes in three "
+        f"months: {ends}, and the closed form at α = 0 says {captions.flop(t_limit_flop())}. "
+        "\u201cAbout three years away\u201d was said of the first, not of the second."
     )
 
 
@@ -403,7 +483,9 @@ def headlines(study: Study) -> list[Headline]:
         Headline(
             quantity=row["quantity"],
             accelerator=row["accelerator"],
-            setting=f"alpha {row['alpha']}" if row["alpha"] else f"{row['sparsity']}, {row['batch_law']} batch",
+            setting=f"alpha {row['alpha']}"
+            if row["alpha"]
+            else f"{row['sparsity']}, {row['batch_law']} batch",
             paper_flop=float(row["value"]),
             printed=row["printed"],
             kind=row["kind"],

@@ -1,0 +1,5 @@
+"""The command line: every verb a question. This module loads nothing heavy, so that ``--help`` is quick."""
+
+from walltime.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,224 @@
+"""What the commands share: options, resolved inputs, the JSON envelope, progress."""
+
+import json
+import math
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from walltime import __version__
+from walltime.catalog import data_version, parameter_set
+from walltime.engines import FIXES, Assumptions
+from walltime.hardware import Cluster, cluster, cluster_from_file, override, resolve_parameters
+from walltime.problems import BadInput, unknown
+from walltime.search import Space
+from walltime.units import parse_quantity
+
+STUDY = "Erdil2024"
+_TIMES_ACCELERATOR = re.compile(r"(-?[\d_,.]+)\s*x\s*(.+)")
+
+
+def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Join options into one decorator, in the order in which help lists them."""
+
+    def decorate(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+cluster_options = options(
+    click.option("--on", "on", metavar="[N x]CLUSTER", help="Cluster: a name (h100-sxm), N times it, or a TOML file."),
+    click.option(
+        "--parameters",
+        metavar="SET",
+        help="Whose numbers: Erdil2024 or datasheet. Default: Erdil2024 for the paper's accelerators.",
+    ),
+    click.option(
+        "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Override, e.g. network.latency=0.5x (repeat)."
+    ),
+    click.option("--precision", metavar="NAME", help="Number format of matmuls: bf16, fp16, fp8, ... Default: 16-bit."),
+)
+family_options = options(
+    click.option("--dense/--sparse", "dense", default=None, help="Family of runs; default dense."),
+    click.option("--batch-law", metavar="LAW", help="How batches grow: default, deepseek or none."),
+    click.option("--seq-len", type=int, metavar="TOKENS", help="Tokens in a sequence; default 2048."),
+)
+model_options = options(
+    click.option("--engine", default=None, metavar="ENGINE", help="erdil: the theory of Erdil & Schneider-Joseph."),
+    click.option("--assumptions", metavar="NAME", help="as_published (default) or corrected."),
+    click.option("--fix", "fixes", multiple=True, metavar="NAME", help="Mend one published defect (repeat)."),
+    click.option("--space", metavar="NAME", help="Plans tried: published or full. Default: full if corrected."),
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+
+
+def read_scenario(path: Path | None, allowed: set[str]) -> dict[str, Any]:
+    """Read a run's TOML file, whose keys are the flags' names; flags override it."""
+    if path is None:
+        return {}
+    from walltime.catalog import read_toml
+
+    content = read_toml(path)
+    for key in content:
+        if key not in allowed:
+            raise BadInput(f"{path}: {unknown('field', key, allowed)}")
+    return content
+
+
+def merged(flags: Mapping[str, Any], scenario: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags over the scenario; a flag that was not given is None or empty."""
+    given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    return {**dict.fromkeys(flags), **scenario, **given}
+
+
+def typed(values: Mapping[str, Any], name: str, kind: type, default: Any = None) -> Any:
+    """Return one value of a scenario, refusing another type."""
+    value = values.get(name)
+    if value is None:
+        return default
+    wrong = isinstance(value, bool) and kind is not bool
+    if wrong or not isinstance(value, kind):
+        raise BadInput(f"{name}={value!r} must be of type {kind.__name__}.")
+    return value
+
+
+def texts(values: Mapping[str, Any], name: str) -> list[str]:
+    """Return a list of strings of a scenario."""
+    value = values.get(name) or []
+    if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+        raise BadInput(f"{name}={value!r} must be a list of strings.")
+    return list(value)
+
+
+def resolve_cluster(values: Mapping[str, Any], *, needs_count: bool = False) -> Cluster:
+    """Return the cluster that ``on``, ``parameters``, ``set`` and ``precision`` describe."""
+    on = typed(values, "on", str)
+    if not on:
+        raise BadInput("no cluster is named. Valid: --on h100-sxm, --on 1024xh100-sxm or --on my-cluster.toml.")
+    match = _TIMES_ACCELERATOR.fullmatch(on.strip())
+    count, name = (_count(match[1]), match[2].strip()) if match else (None, on.strip())
+    if count is None and needs_count:
+        raise BadInput(f"--on {on} does not say how many. Valid: --on 1024x{name}.")
+    parameters, precision = typed(values, "parameters", str), typed(values, "precision", str)
+    if name.endswith(".toml") or "/" in name:
+        chosen = cluster_from_file(Path(name))
+    else:
+        parameters = parameter_set(parameters).name if parameters else resolve_parameters(name, STUDY)
+        chosen = cluster(name, parameters=parameters, precision=precision)
+    chosen = override(chosen, texts(values, "set"))
+    return chosen if count is None else chosen.with_num_gpus(count)
+
+
+def _count(text: str) -> int:
+    plain = text.replace(",", "").replace("_", "")
+    if not plain.isascii() or not plain.isdigit() or int(plain) < 1:
+        raise BadInput(f"{text!r} accelerators: must be a whole number of at least 1.")
+    return int(plain)
+
+
+def resolve_engine(values: Mapping[str, Any]) -> str:
+    """Return the engine's name; there is one yet."""
+    engine = typed(values, "engine", str, "erdil")
+    if engine != "erdil":
+        raise unknown("engine", engine, ("erdil",))
+    return str(engine)
+
+
+def resolve_assumptions(values: Mapping[str, Any]) -> tuple[Assumptions, Space]:
+    """Return how the model is read, and which plans are tried."""
+    name = typed(values, "assumptions", str, "as_published")
+    assumptions = Assumptions.named(name)
+    for fix in texts(values, "fix"):
+        if fix not in FIXES:
+            raise unknown("fix", fix, FIXES)
+        assumptions = assumptions.with_fix(fix)
+    return assumptions, Space(typed(values, "space", str, "full" if name == "corrected" else "published"))
+
+
+def resolve_duration_s(values: Mapping[str, Any]) -> float:
+    """Return how long a run may take; months and years are the study's (3.154e7 s a year)."""
+    from walltime.limits.scaling_laws import constants
+
+    run = constants("run")
+    text = typed(values, "duration", str)
+    if text is None:
+        return run["years"] * run["seconds_per_year"]
+    return parse_quantity(text, "seconds", "duration", year_s=run["seconds_per_year"])
+
+
+@dataclass
+class Progress:
+    """A line on standard error, if that is a terminal and the work takes over a second."""
+
+    what: str
+    started: float = 0.0
+    shown: bool = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """Say how far the work is."""
+        now = time.monotonic()
+        self.started = self.started or now
+        if not sys.stderr.isatty() or now - self.started < 1:
+            return
+        self.shown = True
+        click.echo(f"\r{self.what}: {done} of {total}", nl=False, err=True)
+
+    def finish(self) -> None:
+        """Clear the line."""
+        if self.shown:
+            click.echo("\r\033[K", nl=False, err=True)
+            self.shown = False
+
+
+def emit_json(command: str, inputs: Mapping[str, Any], result: Mapping[str, Any], warnings: list[str]) -> None:
+    """Print the JSON document of a command: what was asked, the answer, what to mind, and what it stands on."""
+    document = {
+        "walltime": __version__,
+        "command": command,
+        "data_version": data_version(),
+        "inputs": inputs,
+        "warnings": warnings,
+        **result,
+    }
+    click.echo(json.dumps(finite(document), indent=2, allow_nan=False))
+
+
+def finite(value: Any) -> Any:
+    """Return the same for JSON: what is unlimited or undefined becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def cluster_inputs(chosen: Cluster) -> dict[str, Any]:
+    """Return a cluster's resolved numbers, units in the keys."""
+    chip, network = chosen.accelerator, chosen.network
+    return {
+        "cluster": chosen.id,
+        "num_gpus": chosen.num_gpus,
+        "parameters": chosen.parameters,
+        "accelerator": {k: v for k, v in vars(chip).items() if k != "provenance"},
+        "network_levels": [
+            {"name": name, "size": size, "bytes_per_s": b, "latency_s": latency_s}
+            for name, size, b, latency_s in zip(
+                network.level_names,
+                (*network.level_sizes, None),
+                network.bytes_per_s,
+                network.latency_s,
+                strict=True,
+            )
+        ],
+    }

@@ -1,0 +1,269 @@
+"""``walltime estimate``: how long is a step, does it fit, and where does the time go?"""
+
+import re
+from collections.abc import Mapping
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from walltime.cli.common import (
+    cluster_inputs,
+    cluster_options,
+    emit_json,
+    family_options,
+    json_option,
+    merged,
+    model_options,
+    read_scenario,
+    resolve_assumptions,
+    resolve_cluster,
+    resolve_engine,
+    texts,
+    typed,
+)
+from walltime.engines import Assumptions, Estimate, estimate
+from walltime.hardware import Cluster
+from walltime.limits import RunFamily
+from walltime.plan import DEGREES, SCHEDULES, Plan, PlanBatch, cluster_level_sizes
+from walltime.problems import BadInput, NegativeAnswer, unknown
+from walltime.report.terminal import bar, table
+from walltime.search import Search, Space, placed_plan
+from walltime.units import format_count, format_flop, format_si, format_time, parse_quantity
+from walltime.workload import MlpStack
+
+_PLAN_KEYS = (*DEGREES, "microbatches", "interleave", "schedule", "recompute")
+_MODEL_KEYS = ("model", "sparsity", "batch_law", "seq_len", "d_ff", "layers", "experts", "batch_tokens")
+_OTHER_KEYS = ("on", "parameters", "set", "precision", "engine", "assumptions", "fix", "space")
+_PARTS = {
+    "matmul": "matmuls",
+    "tp_comm": "tensor-parallel traffic, exposed",
+    "pp_comm": "pipeline and expert traffic, exposed",
+    "latency": "network latency of the pipeline, exposed",
+    "bubble": "pipeline bubble",
+    "dp_comm": "data-parallel traffic, exposed",
+    "dp_latency": "data-parallel latency",
+}
+
+
+def _degree_option(name: str, text: str) -> Any:
+    flag = f"--{name.replace('_', '-')}"
+    return click.option(flag, name, metavar="N[,N...]", help=f"{text}; a list places it by network level.")
+
+
+@click.command("estimate", short_help="How long is a step, does it fit, and where does the time go?")
+@click.argument("model", required=False)
+@cluster_options
+@family_options
+@click.option("--d-ff", type=int, metavar="N", help="Width of the hidden layer. Default 4 x d_model.")
+@click.option("--layers", type=int, metavar="N", help="Layers. Default: the depth law.")
+@click.option("--experts", type=int, metavar="N", help="Experts a layer. Default: 1, or the sparsity law.")
+@click.option("--batch-tokens", metavar="TOKENS", help="Tokens in a step, e.g. 16M. Default: the batch law.")
+@_degree_option("dp", "Data parallelism")
+@_degree_option("tp_model", "Tensor parallelism over d_model")
+@_degree_option("tp_ff", "Tensor parallelism over d_ff")
+@_degree_option("pp", "Pipeline parallelism")
+@_degree_option("ep", "Expert parallelism")
+@click.option("--microbatches", type=int, metavar="N", help="Microbatches a pipeline. Default: the fewest that fill it.")
+@click.option("--interleave", type=int, metavar="N", help="Model chunks a pipeline stage. Default 1.")
+@click.option("--schedule", metavar="NAME", help="1f1b or zero-bubble. Default 1f1b.")
+@click.option("--recompute", is_flag=True, default=None, help="Compute activations again in the backward pass.")
+@model_options
+@json_option
+def command(model: str | None, as_json: bool, **flags: Any) -> None:
+    """How long is a step, does it fit, and where does the time go?
+
+    MODEL is mlp-D, the theory's model of width D (its depth and batch by the scaling laws), or a TOML file whose
+    keys are the flags. Without a plan, the best one is searched for.
+
+    \b
+    walltime estimate mlp-53248 --on 8388608xh100-sxm
+    walltime estimate mlp-12288 --on 2048xh100-sxm --tp-model 4 --tp-ff 8 --pp 64 --schedule zero-bubble
+    """
+    is_file = model is not None and (model.endswith(".toml") or "/" in model)
+    allowed = {*_PLAN_KEYS, *_MODEL_KEYS, *_OTHER_KEYS}
+    scenario = read_scenario(Path(str(model)) if is_file else None, allowed)
+    dense, settings, fixes = flags.pop("dense"), flags.pop("settings"), flags.pop("fixes")
+    flags |= {"set": settings, "fix": fixes, "model": None if is_file else model}
+    flags["sparsity"] = None if dense is None else "dense" if dense else "sparse"
+    values = merged(flags, scenario)
+    resolve_engine(values)
+    reading, space = resolve_assumptions(values)
+    cluster = resolve_cluster(values, needs_count=True)
+    workload = _model(values)
+    plan, searched = _plan(values, workload, cluster, reading, space)
+    result = estimate(workload, cluster, PlanBatch.of([plan]), reading)
+    if as_json:
+        emit_json("estimate", _inputs(values, workload, cluster, reading, space), _document(result, searched), [])
+    else:
+        click.echo(_report(result, workload, cluster, plan, searched))
+    if not result.fits[0]:
+        needed, there = sum(_memory(result).values()), cluster.accelerator.hbm_bytes
+        raise NegativeAnswer(
+            f"does not fit: weights, gradients and optimizer state need {format_si(needed, 'B')} of "
+            f"{format_si(there, 'B')} per accelerator."
+        )
+
+
+def _model(values: Mapping[str, Any]) -> MlpStack:
+    name = typed(values, "model", str)
+    match = re.fullmatch(r"mlp-(\d+)", name or "")
+    if not match:
+        what = "no model is named" if not name else f"unknown model {name!r} for the engine erdil"
+        raise BadInput(f"{what}. Valid: mlp-D with D = d_model (mlp-53248), or a TOML file.")
+    experts = typed(values, "experts", int)
+    family = RunFamily(
+        sparsity=typed(values, "sparsity", str, "dense"),
+        batch_law=typed(values, "batch_law", str, "default"),
+        seq_len=typed(values, "seq_len", int, 0),
+    )
+    width, d_ff = int(match[1]), typed(values, "d_ff", int)
+    for field, value in (("d_model", width), ("d_ff", d_ff), ("seq_len", values.get("seq_len"))):
+        if value is not None and value < 1:
+            raise BadInput(f"{field}={value} must be a whole number of at least 1.")
+    return family.model(
+        width,
+        d_ff,
+        num_layers=typed(values, "layers", int),
+        num_experts=experts,
+        batch_tokens=_batch_tokens(values),
+    )
+
+
+def _batch_tokens(values: Mapping[str, Any]) -> int | None:
+    given = values.get("batch_tokens")
+    if given is None:
+        return None
+    tokens = parse_quantity(str(given), "tokens", "batch_tokens")
+    if tokens != int(tokens):
+        raise BadInput(f"batch_tokens={given} must be a whole number.")
+    return int(tokens)
+
+
+def _plan(
+    values: Mapping[str, Any], model: MlpStack, cluster: Cluster, reading: Assumptions, space: Space
+) -> tuple[Plan, bool]:
+    """Return the plan that was described, or the best one, and whether it was searched for."""
+    num_gpus = cluster.num_gpus or 1
+    cluster_level_sizes(cluster, num_gpus)
+    if all(values.get(name) is None for name in _PLAN_KEYS):
+        found = Search(model, cluster, space, reading).best(num_gpus)
+        if found is None:
+            raise NegativeAnswer(
+                f"no plan of the {space.name} space divides this model and {num_gpus} accelerators, and fits."
+            )
+        return found.plan, True
+    schedule = typed(values, "schedule", str, "1f1b")
+    if schedule not in SCHEDULES:
+        raise unknown("schedule", schedule, SCHEDULES)
+    degrees = _degrees(values, cluster)
+    pp = Plan(**degrees).degree("pp")
+    counts = typed(values, "microbatches", int) or (2 * pp if schedule == "zero-bubble" else pp)
+    plan = Plan(
+        **degrees,
+        num_microbatches=typed(values, "microbatches", int, counts),
+        interleave=typed(values, "interleave", int, 1),
+        schedule=schedule,
+        recompute=typed(values, "recompute", bool, False),
+    )
+    return placed_plan(model, cluster, plan, reading), False
+
+
+def _degrees(values: Mapping[str, Any], cluster: Cluster) -> dict[str, Any]:
+    """Read degrees; if one is a list by level, the others must be lists or 1."""
+    read = {name: _degree(name, values[name]) for name in DEGREES if values.get(name) is not None}
+    if not any(isinstance(degree, tuple) for degree in read.values()):
+        return read
+    levels = cluster.network.num_levels
+    full: dict[str, Any] = {}
+    for name in DEGREES:
+        degree = read.get(name, 1)
+        if degree != 1 and not isinstance(degree, tuple):
+            given = next(other for other in read if isinstance(read[other], tuple))
+            raise BadInput(
+                f"{name}={degree} is not placed, but {given} is. Valid: a list of {levels} degrees for each "
+                f"({', '.join(cluster.network.level_names)}), or none."
+            )
+        full[name] = degree if isinstance(degree, tuple) else (1,) * levels
+    return full
+
+
+def _degree(name: str, value: Any) -> int | tuple[int, ...]:
+    parts = value if isinstance(value, list) else str(value).split(",")
+    numbers = []
+    for part in parts:
+        text = str(part).strip()
+        if isinstance(part, bool) or not text.isascii() or not text.isdigit() or int(text) < 1:
+            raise BadInput(f"{name}={value!r} must be a whole number of at least 1, or a list of them by network level.")
+        numbers.append(int(text))
+    return numbers[0] if len(numbers) == 1 and not isinstance(value, list) else tuple(numbers)
+
+
+def _memory(result: Estimate) -> dict[str, float]:
+    """Bytes per accelerator by use."""
+    num_gpus = float(result.plans.num_gpus[0])
+    return {name: float(total[0]) / num_gpus for name, total in result.memory_bytes.items()}
+
+
+def _report(result: Estimate, model: MlpStack, cluster: Cluster, plan: Plan, searched: bool) -> str:
+    time_s, num_gpus = float(result.time_s[0]), result.plans.num_gpus[0]
+    memory, capacity = _memory(result), cluster.accelerator.hbm_bytes
+    experts = f", {model.num_experts} experts (top-1)" if model.num_experts > 1 else ""
+    parts = [
+        [_PARTS[name], format_time(float(part[0])), f"{part[0] / time_s:.1%}", bar(part[0] / time_s)]
+        for name, part in result.parts_s.items()
+    ]
+    binding = max(result.parts_s, key=lambda name: float(result.parts_s[name][0]))
+    return "\n".join(
+        [
+            f"MLP stack d_model {model.d_model}, d_ff {model.d_ff}, {model.num_layers} layers{experts}: "
+            f"{format_flop(model.num_parameters)} parameters, {format_flop(model.batch_tokens)} tokens a step",
+            f"on {format_count(num_gpus)} x {cluster.name} (numbers of {cluster.parameters})",
+            f"plan: {plan}{' (the best found)' if searched else ''}",
+            f"      degrees by network level: {' x '.join(cluster.network.level_names)}",
+            "",
+            f"  step time    {format_time(time_s)}   [lower {format_time(float(result.lower_s[0]))}, "
+            f"upper {format_time(float(result.upper_s[0]))}]",
+            f"  utilisation  {float(result.utilization[0]):.2%} of the dense peak",
+            f"  whole run    {format_time(float(result.run_time_s[0]))}, {format_flop(model.training_flop)} FLOP",
+            f"  memory       {format_si(sum(memory.values()), 'B')} of {format_si(capacity, 'B')} per accelerator: "
+            f"{'fits' if result.fits[0] else 'DOES NOT FIT'} (activations are not counted)",
+            "",
+            table(["where the time goes", "a step", "share", ""], parts),
+            "",
+            f"largest part: {_PARTS[binding]}",
+            f"next: walltime limits --on {cluster.id}",
+        ]
+    )
+
+
+def _inputs(
+    values: Mapping[str, Any], model: MlpStack, cluster: Cluster, reading: Assumptions, space: Space
+) -> dict[str, Any]:
+    return {
+        **cluster_inputs(cluster),
+        "engine": "erdil",
+        "model": vars(model),
+        "assumptions": vars(reading),
+        "space": space.name,
+        "set": texts(values, "set"),
+    }
+
+
+def _document(result: Estimate, searched: bool) -> dict[str, Any]:
+    row = result.to_rows()[0]
+    return {
+        "plan": {**vars(result.plans.plan(0)), "num_gpus": row["num_gpus"], "searched": searched},
+        "step_time_s": row["step_time_s"],
+        "lower_s": row["lower_s"],
+        "upper_s": row["upper_s"],
+        "utilization": row["utilization"],
+        "run_time_s": row["run_time_s"],
+        "num_steps": result.num_steps,
+        "parts_s": {name: float(part[0]) for name, part in result.parts_s.items()},
+        "busy_s": {name: float(part[0]) for name, part in result.busy_s.items()},
+        "fits": row["fits"],
+        "memory_bytes_per_gpu": _memory(result),
+        "memory_capacity_bytes_per_gpu": result.cluster.accelerator.hbm_bytes,
+    }

@@ -1,0 +1,76 @@
+"""The entry point: finds a command, runs it, and turns what goes wrong into one line and an exit code."""
+
+import importlib
+import os
+import sys
+
+import click
+
+from walltime import __version__
+from walltime.problems import Problem, unknown
+
+_COMMANDS = {
+    "estimate": "How long is a step, does it fit, and where does the time go?",
+    "limits": "How far can training scale: end of linear scaling, latency wall.",
+    "reproduce": "A paper's figures and tables, its numbers beside ours.",
+    "verify": "This build against reference values.",
+    "show": "What is in the catalog, and says who?",
+    "bench": "How fast is this build?",
+}
+
+
+class _Commands(click.Group):
+    """Imports a command's module when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"walltime.cli.{name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+            raise unknown("command", args[0], _COMMANDS)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="walltime")
+def cli() -> None:
+    """Predict how long training a large model takes and why, and how far training can scale.
+
+    Exit codes: 0 done; 1 our bug; 2 bad input; 3 a valid question with a negative answer; 4 a missing extra or device.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        code = cli.main(standalone_mode=False, prog_name="walltime")
+    except Problem as problem:
+        _fail(str(problem), problem.exit_code)
+    except click.exceptions.Abort:
+        _fail("interrupted.", 130)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2)
+    except KeyboardInterrupt:
+        _fail("interrupted.", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"walltime: {' '.join(message.split())}", err=True)
+    sys.exit(code)

@@ -1,0 +1,76 @@
+"""A user's own cluster from a TOML file."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from walltime.catalog import DATASHEET, parameter_set, read_toml
+from walltime.hardware.accelerator import Accelerator
+from walltime.hardware.cluster import Cluster
+from walltime.hardware.network import Network
+from walltime.hardware.overrides import override
+from walltime.problems import BadInput
+from walltime.units import parse_quantity
+
+
+class _Level(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    bandwidth: str
+    latency: str
+    size: int | None = None
+
+
+class _ClusterFile(msgspec.Struct, forbid_unknown_fields=True):
+    accelerator: str
+    level: list[_Level]
+    name: str = ""
+    parameters: str = DATASHEET
+    precision: str | None = None
+    set: list[str] = []
+
+
+def cluster_from_file(path: Path) -> Cluster:
+    """Read a cluster: an accelerator of the catalog on a network of the user's own.
+
+    The file has ``accelerator``, one ``[[level]]`` a network level from the innermost outwards (``name``,
+    ``bandwidth`` per accelerator and direction, ``latency``, and ``size`` for all but the last), and optionally
+    ``name``, ``parameters`` (whose numbers describe the accelerator), ``precision`` and ``set``, a list of
+    settings as for `walltime.hardware.override`.
+
+    Raises
+    ------
+    BadInput
+        No such file, not TOML, an unknown or missing field, a value without unit, a level without size.
+    """
+    raw = read_toml(path)
+    try:
+        content = msgspec.convert(raw, _ClusterFile)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"{path}: {error}. Valid fields: {', '.join(_ClusterFile.__struct_fields__)}.") from None
+    accelerator = Accelerator.from_catalog(
+        parameter_set(content.parameters), content.accelerator, content.precision
+    )
+    name = content.name or path.stem
+    network = _network(path, name, content.level)
+    cluster = Cluster(path.stem, name, accelerator, network, parameters=content.parameters)
+    return replace(override(cluster, content.set), id=path.stem)
+
+
+def _network(path: Path, name: str, levels: list[Any]) -> Network:
+    if not levels:
+        raise BadInput(f"{path}: a cluster needs at least one [[level]].")
+    for level in levels[:-1]:
+        if level.size is None or level.size < 1:
+            raise BadInput(f"{path}: level {level.name!r} needs a size of at least 1: only the last is open-ended.")
+    if levels[-1].size is not None:
+        raise BadInput(f"{path}: the last level, {levels[-1].name!r}, is open-ended and has no size.")
+    return Network(
+        id=path.stem,
+        name=name,
+        level_names=tuple(level.name for level in levels),
+        level_sizes=tuple(level.size for level in levels[:-1]),
+        bytes_per_s=tuple(parse_quantity(lv.bandwidth, "bytes/s", f"{path}: {lv.name}.bandwidth") for lv in levels),
+        latency_s=tuple(parse_quantity(lv.latency, "seconds", f"{path}: {lv.name}.latency") for lv in levels),
+    )

@@ -1,0 +1,114 @@
+"""Does a plan divide the model and the cluster? Every refusal names the field and the nearest valid values."""
+
+import bisect
+import functools
+import math
+
+from walltime.hardware import Cluster
+from walltime.plan.placement import level_sizes
+from walltime.plan.plan import DEGREES, Plan
+from walltime.plan.schedule import smallest_num_microbatches
+from walltime.problems import BadInput
+from walltime.workload import MlpStack
+
+
+@functools.lru_cache(maxsize=65536)
+def divisors(number: int) -> tuple[int, ...]:
+    """Return the divisors of a positive whole number, ascending."""
+    found = [1]
+    rest, prime = number, 2
+    while rest > 1:
+        if prime * prime > rest:
+            prime = rest
+        powers = [1]
+        while rest % prime == 0:
+            rest //= prime
+            powers.append(powers[-1] * prime)
+        if len(powers) > 1:
+            found = [d * p for d in found for p in powers]
+        prime += 1 if prime == 2 else 2
+    return tuple(sorted(found))
+
+
+def check_plan(plan: Plan, model: MlpStack, cluster: Cluster) -> None:
+    """Refuse a plan that does not divide the model, the batch or the cluster exactly.
+
+    Raises
+    ------
+    BadInput
+        The first rule that is broken.
+    """
+    _check_model(plan, model)
+    _check_microbatches(plan, model)
+    _check_cluster(plan, cluster)
+
+
+def _check_model(plan: Plan, model: MlpStack) -> None:
+    for name, whole, size in (
+        ("tp_ff", "d_ff", model.d_ff),
+        ("tp_model", "d_model", model.d_model),
+        ("pp", "num_layers", model.num_layers),
+        ("ep", "num_experts", model.num_experts),
+        ("dp", "tokens of an expert's batch", model.batch_tokens // model.num_experts),
+    ):
+        _must_divide(name, plan.degree(name), whole, size)
+    if plan.interleave > 1:
+        if plan.degree("pp") == 1:
+            raise BadInput(f"interleave={plan.interleave} needs a pipeline: pp is 1. Valid: 1.")
+        if plan.schedule == "zero-bubble":
+            raise BadInput(f"interleave={plan.interleave} does not go with schedule=zero-bubble. Valid: 1.")
+        _must_divide("interleave", plan.interleave, "layers of a stage", model.num_layers // plan.degree("pp"))
+
+
+def _check_microbatches(plan: Plan, model: MlpStack) -> None:
+    tokens = model.batch_tokens // model.num_experts // plan.degree("dp")
+    _must_divide("num_microbatches", plan.num_microbatches, "tokens of a pipeline and expert", tokens)
+    fewest = smallest_num_microbatches(plan.schedule, plan.degree("pp"))
+    if plan.num_microbatches < fewest:
+        raise BadInput(
+            f"num_microbatches={plan.num_microbatches} leaves a {plan.schedule} pipeline of {plan.degree('pp')} "
+            f"stages empty. Valid: {fewest} or more."
+        )
+
+
+def _check_cluster(plan: Plan, cluster: Cluster) -> None:
+    num_gpus = cluster.num_gpus or plan.num_gpus
+    if plan.num_gpus != num_gpus:
+        product = " x ".join(f"{name} {plan.degree(name)}" for name in DEGREES if plan.degree(name) > 1) or "1"
+        raise BadInput(f"the plan occupies {plan.num_gpus} accelerators ({product}); the cluster has {num_gpus}.")
+    sizes = cluster_level_sizes(cluster, num_gpus)
+    if not plan.is_placed:
+        return
+    for name in DEGREES:
+        given = len(getattr(plan, name))
+        if given != len(sizes):
+            levels = ", ".join(cluster.network.level_names)
+            raise BadInput(f"{name} is given for {given} network levels; {cluster.id} has {len(sizes)} ({levels}).")
+    for level, (level_name, size) in enumerate(zip(cluster.network.level_names, sizes, strict=True)):
+        product = math.prod(getattr(plan, name)[level] for name in DEGREES)
+        if product != size:
+            raise BadInput(
+                f"the degrees at level {level_name!r} multiply to {product}; it joins {size:.0f} in this cluster."
+            )
+
+
+def cluster_level_sizes(cluster: Cluster, num_gpus: int) -> tuple[float, ...]:
+    """Return how many groups each level joins, or refuse a cluster that does not fill its groups."""
+    sizes = level_sizes(num_gpus, cluster.network.level_sizes)
+    if sizes is None:
+        groups = [math.prod(cluster.network.level_sizes[: i + 1]) for i in range(len(cluster.network.level_sizes))]
+        bad = next(group for group in groups if num_gpus > group and num_gpus % group)
+        near = [bad * (num_gpus // bad), bad * (num_gpus // bad + 1)]
+        raise BadInput(
+            f"{num_gpus} accelerators do not fill groups of {bad} on {cluster.id}. Nearest: {near[0]}, {near[1]}."
+        )
+    return sizes
+
+
+def _must_divide(name: str, degree: int, whole: str, size: int) -> None:
+    if size % degree == 0:
+        return
+    valid = divisors(size)
+    above = bisect.bisect_left(valid, degree)
+    near = ", ".join(str(d) for d in valid[max(0, above - 1) : above + 1])
+    raise BadInput(f"{name}={degree} does not divide {whole}={size}. Nearest: {near}.")

@@ -1,0 +1,379 @@
+"""Charts of a `Figure`, as a careful journal would print them: PNG and SVG, the same bytes every time."""
+
+import contextlib
+import io
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+
+from walltime.problems import MissingExtra, unknown
+from walltime.report.labels import Box, Scene, Size, Spot, curve_spot, mark_spots, region_spots, sampled
+from walltime.studies.figure import Figure, Panel
+
+FORMATS = ("png", "svg")
+PNG_DPI = 200
+
+# After Okabe and Ito: colour-blind readers tell these apart; dashes and markers do so in grey.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#7B4EA3", "#444444", "#E69F00", "#56B4E9")
+_DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 1.6)),
+    (0, (1.2, 1.3)),
+    (0, (6, 1.5, 1.2, 1.5)),
+    (0, (3, 1, 1, 1, 1, 1)),
+)
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_INK, _QUIET, _GRID, _SHADE = "#1f2328", "#5b626a", "#e6e8ea", "#f1f1ee"
+
+_STYLE: dict[str, Any] = {
+    "font.family": ["DejaVu Sans"],  # the one that matplotlib brings along
+    "font.size": 8.5,
+    "axes.edgecolor": "#8a9098",
+    "axes.labelcolor": _INK,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "text.color": _INK,
+    "xtick.color": "#8a9098",
+    "ytick.color": "#8a9098",
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+    "xtick.major.size": 3.5,
+    "ytick.major.size": 3.5,
+    "xtick.minor.size": 2,
+    "ytick.minor.size": 2,
+    "svg.fonttype": "none",
+    "mathtext.fontset": "dejavusans",
+    "svg.hashsalt": "walltime",
+    "path.simplify": False,
+}
+_SVG_FONTS = "'DejaVu Sans', Verdana, sans-serif"  # of the same widths, then whatever there is
+_LEFT_IN, _RIGHT_IN, _BOTTOM_IN = 0.68, 0.18, 0.55
+_TITLE_IN, _LEGEND_ROW_IN, _PANEL_TITLE_IN = 0.5, 0.2, 0.2
+
+
+def require_matplotlib() -> None:
+    """Say how to get matplotlib where it is missing; worth asking before a long computation."""
+    try:
+        import matplotlib.style  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("charts need matplotlib: pip install 'walltime[plot]'") from error
+
+
+@contextlib.contextmanager
+def _style() -> Iterator[None]:
+    """Set our settings over matplotlib's own defaults, whatever the user's are."""
+    require_matplotlib()
+    import matplotlib.style
+
+    with matplotlib.style.context(["default", _STYLE]):
+        yield
+
+
+def draw(figure: Figure, note: str = "") -> Any:
+    """Draw a figure.
+
+    Parameters
+    ----------
+    figure
+        What is drawn.
+    note
+        A few words beside the title, such as the mode of a study.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        On an Agg canvas of its own; nothing is registered with pyplot.
+    """
+    with _style():
+        return _Chart(figure, note).drawn()
+
+
+def chart_bytes(figure: Figure, format: str, note: str = "") -> bytes:  # noqa: A002
+    """Return a figure's chart as ``png`` or ``svg``; equal figures give equal bytes."""
+    if format not in FORMATS:
+        raise unknown("chart format", format, FORMATS)
+    with _style():
+        chart, file = _Chart(figure, note).drawn(), io.BytesIO()
+        if format == "png":
+            chart.savefig(file, format="png", dpi=PNG_DPI, metadata={"Software": None, "Title": figure.title})
+            return file.getvalue()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        chart.savefig(file, format="svg", metadata=nothing)
+    return _accessible(file.getvalue().decode(), figure, note).encode()
+
+
+def _accessible(svg: str, figure: Figure, note: str) -> str:
+    """Name the drawing for those who hear it, and let any font of the same widths show its text."""
+    title = f"{figure.title}, {note}" if note else figure.title
+    words = f"<title>{escape(title)}</title>\n <desc>{escape(figure.caption)}</desc>\n"
+    svg = svg.replace("'DejaVu Sans'", _SVG_FONTS)
+    svg = re.sub(r"^ <metadata>.*?</metadata>\n", "", svg, count=1, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"(<svg\b[^>]*)>\n", rf'\1 role="img">\n {words}', svg, count=1).replace("\r\n", "\n")
+
+
+def decade_ticks(low: float, high: float, most: int) -> tuple[list[float], list[float]]:
+    """Return labelled and unlabelled powers of ten between two positive numbers, at most ``most`` labelled.
+
+    Examples
+    --------
+    >>> decade_ticks(5e24, 2e28, 3)
+    ([1e+26, 1e+28], [1e+25, 1e+27])
+    """
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    exponents = range(first, last + 1)
+    step = next(s for s in (1, 2, 3, 5, 10, 20, 50, 100, 1000) if len(exponents) <= most * s)
+    labelled = [float(f"1e{e}") for e in exponents if e % step == 0]
+    return labelled, [float(f"1e{e}") for e in exponents if e % step]
+
+
+def with_powers(text: str) -> str:
+    """Return text with ``2.0e28`` as 2.0 x 10^28 and ``T_crit`` with its index, in matplotlib's mathematics."""
+    text = re.sub(r"\bT_(\w+)\b", r"$\\mathbf{T_{\1}}$", text)
+    return re.sub(r"\b(\d+(?:\.\d+)?)e(\d+)\b", r"$\1\\times10^{\2}$", text)
+
+
+def _power(value: float, _position: int = 0) -> str:
+    return f"$10^{{{round(math.log10(value))}}}$"
+
+
+def _percent(value: float, _position: int = 0) -> str:
+    return f"{100 * value:.0f} %"
+
+
+class _Chart:
+    """One drawing: axes first, then text where there is room for it."""
+
+    def __init__(self, figure: Figure, note: str) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure as Drawing
+
+        self.figure, self.note = figure, note
+        panels = len(figure.panels)
+        self.columns = panels if panels < 4 else math.ceil(panels / 2) if panels < 7 else 3
+        self.rows = math.ceil(panels / self.columns)
+        size = (7.0, 4.3) if panels == 1 else (9.0, 1.0 + 2.35 * self.rows)
+        self.drawing = Drawing(figsize=size, dpi=100)
+        self.renderer = FigureCanvasAgg(self.drawing).get_renderer()
+        self.labels = list(dict.fromkeys(series.label for panel in figure.panels for series in panel.series))
+        grid = self.drawing.subplots(self.rows, self.columns, sharex=True, sharey=True, squeeze=False)
+        self.axes = list(grid.flat)[:panels]
+        for unused in list(grid.flat)[panels:]:
+            unused.remove()
+
+    def drawn(self) -> Any:
+        """Draw everything."""
+        for axes, panel in zip(self.axes, self.figure.panels, strict=True):
+            self._panel(axes, panel)
+        self._limits()
+        self._ticks()
+        self._margins()
+        direct = self._direct_labels()
+        if direct is None:
+            self._legend()
+        self._words()
+        for axes, panel in zip(self.axes, self.figure.panels, strict=True):
+            scene = self._scene(axes, panel)
+            for i, spot in enumerate(direct or ()):
+                self._write(axes, spot, _darker(_COLOURS[i % len(_COLOURS)]))
+                scene.texts.append(spot.box(self._size(spot.text)))
+            self._mark_labels(axes, panel, scene)
+        return self.drawing
+
+    def _panel(self, axes: Any, panel: Panel) -> None:
+        for series in panel.series:
+            axes.plot(series.x, series.y, **self._look(self.labels.index(series.label)))
+        for mark in panel.marks:
+            axes.axvline(mark.x, color=_QUIET, linewidth=0.9, linestyle=(0, (4, 2.5)), zorder=1.5)
+        if panel.title:
+            axes.set_title(panel.title, loc="left", fontsize=9, pad=5)
+        axes.set_xscale("log" if self.figure.x_log else "linear")
+        axes.set_yscale("log" if self.figure.y_log else "linear")
+        axes.grid(axis="y", color=_GRID, linewidth=0.6)
+        axes.set_axisbelow(True)
+
+    def _look(self, i: int) -> dict[str, Any]:
+        """Colour, dashes and marker of a series; on a linear x axis it is a formula and has no grid points."""
+        look = {
+            "color": _COLOURS[i % len(_COLOURS)],
+            "linestyle": _DASHES[i % len(_DASHES)],
+            "linewidth": 1.5,
+            "solid_capstyle": "round",
+            "zorder": 3,
+        }
+        if not self.figure.x_log:
+            return look
+        size = 2.9 if len(self.axes) == 1 else 2.1
+        return look | {"marker": _MARKERS[i % len(_MARKERS)], "markersize": size, "markeredgewidth": 0}
+
+    def _limits(self) -> None:
+        first = self.axes[0]
+        if self.figure.x_limits:
+            first.set_xlim(*self.figure.x_limits)
+        y_limits = self.figure.y_limits or ((0, 1) if self.figure.y_percent else None)
+        if y_limits:
+            first.set_ylim(*y_limits)
+        for axes, panel in zip(self.axes, self.figure.panels, strict=True):
+            for mark in panel.marks:
+                if mark.ends:
+                    axes.axvspan(mark.x, first.get_xlim()[1], color=_SHADE, linewidth=0, zorder=0)
+
+    def _ticks(self) -> None:
+        from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
+
+        single = len(self.axes) == 1
+        for axis, is_log, most in (
+            (self.axes[0].xaxis, self.figure.x_log, 9 if single else 5),
+            (self.axes[0].yaxis, self.figure.y_log, 7 if single else 5),
+        ):
+            if is_log:
+                labelled, other = decade_ticks(*sorted(axis.get_view_interval()), most)
+                axis.set_major_locator(FixedLocator(labelled))
+                axis.set_minor_locator(FixedLocator(other))
+                axis.set_major_formatter(FuncFormatter(_power))
+                axis.set_minor_formatter(NullFormatter())
+            else:
+                axis.set_major_locator(MaxNLocator(most - 1, steps=[1, 2, 2.5, 5, 10]))
+        if self.figure.y_percent:
+            self.axes[0].yaxis.set_major_formatter(FuncFormatter(_percent))
+
+    def _margins(self, legend_rows: int = 0) -> None:
+        """Make room for words around the axes, and for a legend under the title."""
+        width, height = self.drawing.get_size_inches()
+        top = _TITLE_IN + (legend_rows * _LEGEND_ROW_IN + 0.02 if legend_rows else 0)
+        if any(panel.title for panel in self.figure.panels):
+            top += _PANEL_TITLE_IN
+        self.drawing.subplots_adjust(
+            left=_LEFT_IN / width,
+            right=1 - _RIGHT_IN / width,
+            bottom=_BOTTOM_IN / height,
+            top=1 - top / height,
+            wspace=0.1,
+            hspace=0.24,
+        )
+
+    def _words(self) -> None:
+        """Write title, note and axis labels in the margins."""
+        width, height = self.drawing.get_size_inches()
+        box = self.drawing.subplotpars
+        middle, centre, top = (box.left + box.right) / 2, (box.bottom + box.top) / 2, 1 - 0.2 / height
+        write, title = self.drawing.text, with_powers(self.figure.title)
+        write(box.left, top, title, fontsize=11, weight="bold", va="center")
+        write(box.right, top, self.note, fontsize=8.5, color=_QUIET, ha="right", va="center")
+        write(middle, 0.12 / height, self.figure.x_label, fontsize=9, ha="center", va="center")
+        write(0.13 / width, centre, self.figure.y_label, fontsize=9, rotation=90, ha="center", va="center")
+
+    def _legend(self) -> None:
+        from matplotlib.lines import Line2D
+
+        width, height = self.drawing.get_size_inches()
+        widest = max(self._size(label)[0] for label in self.labels) / 100 + 0.55
+        columns = max(1, min(len(self.labels), int((width - _LEFT_IN) / widest)))
+        rows = math.ceil(len(self.labels) / columns)
+        by_column = (r * columns + c for c in range(columns) for r in range(rows))  # as matplotlib fills them
+        order = [i for i in by_column if i < len(self.labels)]
+        self._margins(rows)
+        self.drawing.legend(
+            [Line2D([], [], **self._look(i)) for i in order],
+            [self.labels[i] for i in order],
+            loc="upper left",
+            bbox_to_anchor=(_LEFT_IN / width, 1 - (_TITLE_IN - 0.14) / height),
+            ncols=columns,
+            frameon=False,
+            borderaxespad=0,
+            borderpad=0,
+            handlelength=2.6,
+            columnspacing=1.8,
+            labelspacing=0.35,
+        )
+
+    def _direct_labels(self) -> list[Spot] | None:
+        """Return a spot beside each curve; None where one has no room, and for several panels."""
+        if len(self.axes) > 1:
+            return None
+        scene, spots = self._scene(self.axes[0], self.figure.panels[0]), []
+        for i, label in enumerate(self.labels):
+            size = self._size(label)
+            spot = curve_spot(scene, i, label, size)
+            if spot is None:
+                return None
+            scene.texts.append(spot.box(size))
+            spots.append(spot)
+        return spots
+
+    def _scene(self, axes: Any, panel: Panel) -> Scene:
+        bounds = axes.get_window_extent(self.renderer)
+        inside = Box(bounds.x0 + 3, bounds.y0 + 3, bounds.x1, bounds.y1 + 4)
+        curves = [self._pixels(axes, series.x, series.y) for series in panel.series]
+        lines = [
+            sampled(np.array([[x, bounds.y0], [x, bounds.y1]]))
+            for x in (self._pixels(axes, [mark.x], [axes.get_ylim()[0]])[0, 0] for mark in panel.marks)
+        ]
+        return Scene(inside, curves, lines)
+
+    def _pixels(self, axes: Any, x: Sequence[float], y: Sequence[float]) -> Any:
+        """Return points along what is seen of a curve."""
+        vertices = axes.transData.transform(np.column_stack([x, y]))
+        points = sampled(vertices[np.isfinite(vertices).all(axis=1)])
+        bounds = axes.get_window_extent(self.renderer)
+        low, high = np.array([bounds.p0 - 1, bounds.p1 + 1])
+        return points[((points >= low) & (points <= high)).all(axis=1)]
+
+    def _mark_labels(self, axes: Any, panel: Panel, scene: Scene) -> None:
+        bounds = axes.get_window_extent(self.renderer)
+        for mark in panel.marks:
+            x = self._pixels(axes, [mark.x], [axes.get_ylim()[0]])[0, 0]
+            self._write_first(axes, scene, mark_spots(scene, x, mark.label), _INK, fontsize=8)
+            if mark.ends:
+                spots = region_spots(scene, x, bounds.x1, "infeasible")
+                self._write_first(axes, scene, spots, _QUIET, fontsize=8, style="italic")
+
+    def _write_first(
+        self, axes: Any, scene: Scene, spots: Iterator[Spot], colour: str, fontsize: float, **style: Any
+    ) -> None:
+        """Write at the first free spot; where none is free, at the first."""
+        chosen: tuple[Spot, Size] | None = None
+        for spot in spots:
+            size = self._size(spot.text, fontsize, spot.rotation)
+            chosen = chosen or (spot, size)
+            if scene.free(spot.box(size)):
+                chosen = (spot, size)
+                break
+        if chosen:
+            scene.texts.append(chosen[0].box(chosen[1]))
+            self._write(axes, chosen[0], colour, fontsize=fontsize, **style)
+
+    def _size(self, text: str, fontsize: float = 8.5, rotation: int = 0) -> Size:
+        """Return width and height of text, in pixels."""
+        sample = self.drawing.text(0, 0, with_powers(text), fontsize=fontsize, rotation=rotation)
+        box = sample.get_window_extent(self.renderer)
+        sample.remove()
+        return box.width, box.height
+
+    def _write(self, axes: Any, spot: Spot, colour: str, **style: Any) -> None:
+        """Write at a spot, as a share of the axes: the same place at any resolution."""
+        x, y = axes.transAxes.inverted().transform((spot.x, spot.y))
+        axes.text(
+            x,
+            y,
+            with_powers(spot.text),
+            transform=axes.transAxes,
+            ha=spot.ha,
+            va=spot.va,
+            rotation=spot.rotation,
+            color=colour,
+            zorder=4,
+            **style,
+        )
+
+
+def _darker(colour: str) -> str:
+    """Return a colour that is dark enough to read as text."""
+    channels = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{int(0.8 * channel):02x}" for channel in channels)

@@ -1,0 +1,37 @@
+"""Placing one given plan: the fastest way to put its degrees on the network's levels."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from walltime.engines import Assumptions, matmul_device, step_terms
+from walltime.hardware import Cluster
+from walltime.plan import DEGREES, Plan, PlanBatch, check_plan, cluster_level_sizes, placements
+from walltime.workload import MlpStack
+
+
+def placed_plan(model: MlpStack, cluster: Cluster, plan: Plan, assumptions: Assumptions | None = None) -> Plan:
+    """Return the plan with its degrees on network levels, where they are not given: the fastest placement.
+
+    Parameters
+    ----------
+    model, cluster, assumptions
+        As for the engine.
+    plan
+        Degrees by level, or over all levels.
+
+    Raises
+    ------
+    BadInput
+        The plan does not divide the model or the cluster, or no placement fills the network's groups.
+    """
+    check_plan(plan, model, cluster)
+    if plan.is_placed:
+        return plan
+    assumptions = assumptions or Assumptions()
+    flat = PlanBatch.of([replace(plan, **{name: (plan.degree(name),) for name in DEGREES})])
+    placed, _ = placements(flat, cluster_level_sizes(cluster, plan.num_gpus))
+    terms = step_terms(model, matmul_device(cluster.accelerator, assumptions), cluster.network, placed)
+    communication_s = terms.tp_s + terms.pp_s + terms.dp_s
+    order = np.lexsort((communication_s, terms.step_s(plan.schedule, assumptions)))
+    return placed.plan(int(order[0]))
