@@ -190,7 +190,7 @@ def hardware_generations(study: Study, sparsity: str = "dense") -> Figure:
     curves = _curves(study, {label: CurveKey(gpu, sparsity) for label, gpu in _GENERATIONS.items()})
     caption = (
         f"How well the smallest sufficient cluster can be used in a three-month run, {sparsity} models. "
-        f"{captions.ends(curves)}{_h100_beside_a100(curves)}"
+        f"{captions.ends(curves)} {captions.h100_beside_a100(curves)}"
     )
     if len(captions.same_wall(curves)) == 1:
         caption += " The wall is set by latency, which is the same for all three."
@@ -199,35 +199,18 @@ def hardware_generations(study: Study, sparsity: str = "dense") -> Figure:
     )
 
 
-def _h100_beside_a100(curves: dict[str, Frontier]) -> str:
-    further = captions.first_crossing_ratio(curves["H100"], curves["A100"])
-    if further is None:
-        return ""
-    peaks = [curves[label].question.cluster.accelerator.peak_flop_per_s for label in ("H100", "A100")]
-    return (
-        f" The H100, {peaks[0] / peaks[1]:.2g} times as fast as the A100, scales linearly to {further:.2g} times "
-        "the training compute, each measured against its own plateau."
-    )
-
-
 def network_technology(study: Study, sparsity: str = "dense") -> Figure:
     """Utilisation with better networks around an H100 (specification 1.6, second figure)."""
     curves = _curves(study, {label: CurveKey(gpu, sparsity) for label, gpu in _NETWORKS.items()})
-    effects = (("Global NVLink", "Global NVLink"), ("A tenth of the latency", "H100, latencies / 10"))
-    said = " ".join(_effect(cause, curves[label], curves["H100"]) for cause, label in effects)
+    effects = (
+        ("Global NVLink alone", "Global NVLink"),
+        ("A tenth of the latency alone", "H100, latencies / 10"),
+    )
+    said = " ".join(captions.effect(cause, curves[label], curves["H100"]) for cause, label in effects)
     caption = f"What better networks would buy, {sparsity} models on H100s. {captions.ends(curves)} {said}"
     return _utilization_figure(
         f"network_technology_{sparsity}", f"Network technology, {sparsity}", caption, curves, 1e35
     )
-
-
-def _effect(cause: str, curve: Frontier, base: Frontier) -> str:
-    further = {
-        "the end of linear scaling": captions.first_crossing_ratio(curve, base),
-        "the wall": captions.wall_ratio(curve, base),
-    }
-    said = [captions.moved(what, ratio) for what, ratio in further.items() if ratio is not None]
-    return f"{cause} alone {captions.listed(said)}." if said else ""
 
 
 def batch_size_scaling(study: Study) -> Figure:
@@ -320,14 +303,16 @@ def t_crit_sensitivity(study: Study) -> Figure:
             {"accelerator": gpu, "alpha": a, "t_crit_flop": v} for a, v in zip(_alphas(), values, strict=True)
         ]
     at_zero = captions.listed(
-        f"{captions.flop(t_crit_flop(node))} ({label})" for label, node in nodes.items()
+        f"{captions.flop(t_crit_flop(node))} FLOP for {label}" for label, node in nodes.items()
     )
     last, node = _alphas()[-1], nodes["H100"]
     caption = (
         "Closed form of the compute at which data movement begins to cost utilisation, against α, the exponent of "
-        f"batch over depth. At α = 0 it is {at_zero} FLOP, and goes with {_powers(T_CRIT_POWERS)}; at another α "
+        f"batch over depth. At α = 0 it is {at_zero}, and goes with {captions.powers(sensitivities(T_CRIT_POWERS, 0))}; at another α "
         "each power is divided by 1 − 2α. Faster arithmetic alone lowers it. "
-        + _reference(mended, t_crit_flop(node, last, mac_reference=True) / t_crit_flop(node, last))
+        + captions.reference_compute(
+            mended, t_crit_flop(node, last, mac_reference=True) / t_crit_flop(node, last), last
+        )
     )
     return _closed_form_figure(
         "t_crit_sensitivity", "T_crit: where linear scaling ends", caption, series, rows
@@ -343,25 +328,14 @@ def t_limit_sensitivity(study: Study) -> Figure:
     caption = (
         "Closed form of the compute beyond which latency alone takes longer than the run may, on any accelerator "
         f"with the same latency. At α = 0 it is {captions.flop(t_limit_flop())} FLOP, and goes with "
-        f"{_powers(T_LIMIT_POWERS)}; at another α each power is divided by 1 − 2α. "
-        + _reference(mended, t_limit_flop(last, mac_reference=True) / t_limit_flop(last))
+        f"{captions.powers(sensitivities(T_LIMIT_POWERS, 0))}; at another α each power is divided by 1 − 2α. "
+        + captions.reference_compute(
+            mended, t_limit_flop(last, mac_reference=True) / t_limit_flop(last), last
+        )
     )
     step_us = constants("closed_form")["matmul_and_all_reduce_s"] / 1e-6
     series = [Series(f"{step_us:g} μs for a matmul and its all-reduce", tuple(_alphas()), values)]
     return _closed_form_figure("t_limit_sensitivity", "T_limit: the latency wall", caption, series, rows)
-
-
-def _powers(powers: dict[str, int]) -> str:
-    values = sensitivities(powers, 0).items()
-    return captions.listed(f"{name} to the power {power:g}".replace("-", "−") for name, power in values)
-
-
-def _reference(mended: bool, ratio: float) -> str:
-    """Say what defect 5 does, and whether it is mended here."""
-    effect = f"which puts the curve {ratio:.2g} times lower at α = {_alphas()[-1]:g}, and higher below 0"
-    if mended:
-        return f"The reference compute is in multiply-adds, as all the rest; as published it is in FLOP, {effect}."
-    return f"As published, the reference compute is in FLOP where all the rest is in multiply-adds, {effect}."
 
 
 def _closed_form_figure(
@@ -399,7 +373,7 @@ def article_figure(study: Study) -> Figure:
     return Figure(
         "article_figure",
         "How far a three-month run on H100s can scale",
-        _two_thresholds(curve),
+        captions.two_thresholds(curve, t_limit_flop()),
         COMPUTE,
         UTILIZATION,
         (Panel("", (series,), tuple(marks)),),
@@ -407,29 +381,6 @@ def article_figure(study: Study) -> Figure:
         y_percent=True,
         x_limits=(_X_START, 1e34),
         y_limits=(0, 0.8),
-    )
-
-
-def _two_thresholds(curve: Frontier) -> str:
-    end, wall = curve.linear_scaling_end(), curve.latency_wall
-    first, last = end.first_crossing_flop, end.last_crossing_flop
-    fallen = (
-        f"Linear scaling ends where utilisation has fallen to {100 * end.fraction:.0f} % of its plateau: "
-    )
-    if first is None:
-        fallen += "it does not, up to the largest run."
-    elif first == last:
-        fallen += f"at {captions.flop(first)} FLOP, after which no run is above that share again."
-    else:
-        fallen += f"first at {captions.flop(first)} FLOP, but runs climb above that share again "
-        fallen += f"until {captions.flop(last)}." if last else "up to the largest."
-    ends = f"the largest that any finishes is {captions.flop(wall.last_feasible_flop)} FLOP"
-    if wall.first_infeasible_flop:
-        ends += f", the next, {captions.flop(wall.first_infeasible_flop)}, is infeasible"
-    return (
-        f"Two thresholds, often mixed up. {fallen} The latency wall is where no cluster of any size finishes in three "
-        f"months: {ends}, and the closed form at α = 0 says {captions.flop(t_limit_flop())}. "
-        "\u201cAbout three years away\u201d was said of the first, not of the second."
     )
 
 
