@@ -26,7 +26,7 @@ from walltime.cli.common import (
 from walltime.engines import Assumptions, Estimate, estimate
 from walltime.hardware import Cluster
 from walltime.limits import RunFamily
-from walltime.plan import DEGREES, SCHEDULES, Plan, PlanBatch, cluster_level_sizes
+from walltime.plan import DEGREES, SCHEDULES, Plan, PlanBatch
 from walltime.problems import BadInput, NegativeAnswer, unknown
 from walltime.report.terminal import bar, table
 from walltime.search import Search, Space, placed_plan
@@ -146,7 +146,6 @@ def _plan(
 ) -> tuple[Plan, bool]:
     """Return the plan that was described, or the best one, and whether it was searched for."""
     num_gpus = cluster.num_gpus or 1
-    cluster_level_sizes(cluster, num_gpus)
     if all(values.get(name) is None for name in _PLAN_KEYS):
         found = Search(model, cluster, space, reading).best(num_gpus)
         if found is None:

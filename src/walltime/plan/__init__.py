@@ -1,6 +1,6 @@
 """HOW a workload is split: plans as arrays, their placement on network levels, schedules."""
 
-from walltime.plan.divisibility import check_plan, cluster_level_sizes, divisors
+from walltime.plan.divisibility import check_plan, divisors
 from walltime.plan.placement import level_sizes, placements
 from walltime.plan.plan import DEGREES, Plan, PlanBatch
 from walltime.plan.schedule import SCHEDULES, Schedule, bubble_stretch, smallest_num_microbatches
@@ -13,7 +13,6 @@ __all__ = [
     "Schedule",
     "bubble_stretch",
     "check_plan",
-    "cluster_level_sizes",
     "divisors",
     "level_sizes",
     "placements",

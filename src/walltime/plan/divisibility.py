@@ -76,7 +76,7 @@ def _check_cluster(plan: Plan, cluster: Cluster) -> None:
     if plan.num_gpus != num_gpus:
         product = " x ".join(f"{name} {plan.degree(name)}" for name in DEGREES if plan.degree(name) > 1) or "1"
         raise BadInput(f"the plan occupies {plan.num_gpus} accelerators ({product}); the cluster has {num_gpus}.")
-    sizes = cluster_level_sizes(cluster, num_gpus)
+    sizes = level_sizes(num_gpus, cluster.network.level_sizes)
     if not plan.is_placed:
         return
     for name in DEGREES:
@@ -88,21 +88,8 @@ def _check_cluster(plan: Plan, cluster: Cluster) -> None:
         product = math.prod(getattr(plan, name)[level] for name in DEGREES)
         if product != size:
             raise BadInput(
-                f"the degrees at level {level_name!r} multiply to {product}; it joins {size:.0f} in this cluster."
+                f"the degrees at level {level_name!r} multiply to {product}; it joins {size} in this cluster."
             )
-
-
-def cluster_level_sizes(cluster: Cluster, num_gpus: int) -> tuple[float, ...]:
-    """Return how many groups each level joins, or refuse a cluster that does not fill its groups."""
-    sizes = level_sizes(num_gpus, cluster.network.level_sizes)
-    if sizes is None:
-        groups = [math.prod(cluster.network.level_sizes[: i + 1]) for i in range(len(cluster.network.level_sizes))]
-        bad = next(group for group in groups if num_gpus > group and num_gpus % group)
-        near = [bad * (num_gpus // bad), bad * (num_gpus // bad + 1)]
-        raise BadInput(
-            f"{num_gpus} accelerators do not fill groups of {bad} on {cluster.id}. Nearest: {near[0]}, {near[1]}."
-        )
-    return sizes
 
 
 def _must_divide(name: str, degree: int, whole: str, size: int) -> None:

@@ -10,8 +10,11 @@ from walltime.plan.plan import DEGREES, PlanBatch
 Floats = NDArray[np.float64]
 
 
-def level_sizes(num_gpus: float, sizes: tuple[int, ...]) -> tuple[float, ...] | None:
-    """Return how many groups each network level joins in a cluster, clipped where the cluster is smaller.
+def level_sizes(num_gpus: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return how many groups each network level joins in a cluster.
+
+    A level joins as many as it can, or, where that does not divide the cluster, the most that do: 2^i accelerators
+    use 64 of each 72 that an NVLink domain could join, and the rest of the domain is not part of the cluster.
 
     Parameters
     ----------
@@ -22,19 +25,16 @@ def level_sizes(num_gpus: float, sizes: tuple[int, ...]) -> tuple[float, ...] | 
 
     Returns
     -------
-    tuple of float, (levels,), or None
-        Their product is ``num_gpus``. None where the cluster does not fill its groups: it must be a multiple of
-        every group that it exceeds.
+    tuple of int, (levels,)
+        Their product is ``num_gpus``.
     """
-    clipped = []
+    joined = []
     left = num_gpus
     for size in sizes:
-        inside = min(size, left)
-        if left % inside:
-            return None
-        clipped.append(inside)
-        left = left / inside
-    return (*clipped, left)
+        inside = next(d for d in range(min(size, left), 0, -1) if left % d == 0)
+        joined.append(inside)
+        left //= inside
+    return (*joined, left)
 
 
 @functools.cache
@@ -51,7 +51,7 @@ def _ordered_factorisations(size: int, parts: int) -> NDArray[np.float64]:
     return np.array(rows, dtype=np.float64)
 
 
-def placements(plans: PlanBatch, sizes: tuple[float, ...]) -> tuple[PlanBatch, NDArray[np.intp]]:
+def placements(plans: PlanBatch, sizes: tuple[int, ...]) -> tuple[PlanBatch, NDArray[np.intp]]:
     """Return every placement of every plan on the network levels.
 
     Parameters
@@ -72,7 +72,7 @@ def placements(plans: PlanBatch, sizes: tuple[float, ...]) -> tuple[PlanBatch, N
     index = np.arange(len(plans))
     levels: list[Floats] = []
     for size in sizes[:-1]:
-        ways = _ordered_factorisations(int(size), len(DEGREES)).T
+        ways = _ordered_factorisations(size, len(DEGREES)).T
         possible = np.ones((left.shape[1], ways.shape[1]), dtype=bool)
         for degree, factor in zip(left, ways, strict=True):
             share = degree[:, None] / factor

@@ -55,7 +55,7 @@ _STYLE: dict[str, Any] = {
 }
 _SVG_FONTS = "'DejaVu Sans', Verdana, sans-serif"  # of the same widths, then whatever there is
 _LEFT_IN, _RIGHT_IN, _BOTTOM_IN = 0.68, 0.18, 0.55
-_TITLE_IN, _LEGEND_ROW_IN, _PANEL_TITLE_IN = 0.5, 0.2, 0.2
+_TITLE_IN, _LEGEND_ROW_IN, _PANEL_TITLE_IN = 0.5, 0.17, 0.18
 
 
 def require_matplotlib() -> None:
@@ -134,7 +134,7 @@ def decade_ticks(low: float, high: float, most: int) -> tuple[list[float], list[
 
 
 def with_powers(text: str) -> str:
-    """Return text with ``2.0e28`` as 2.0 x 10^28 and ``T_crit`` with its index, in matplotlib's mathematics."""
+    """Return text with ``2.0e28`` as 2.0 x 10^28 and ``T_crit`` with its index, as mathematics."""
     text = re.sub(r"\bT_(\w+)\b", r"$\\mathbf{T_{\1}}$", text)
     return re.sub(r"\b(\d+(?:\.\d+)?)e(\d+)\b", r"$\1\\times10^{\2}$", text)
 
@@ -179,11 +179,10 @@ class _Chart:
             self._legend()
         self._words()
         for axes, panel in zip(self.axes, self.figure.panels, strict=True):
-            scene = self._scene(axes, panel)
-            for i, spot in enumerate(direct or ()):
-                self._write(axes, spot, _darker(_COLOURS[i % len(_COLOURS)]))
-                scene.texts.append(spot.box(self._size(spot.text)))
-            self._mark_labels(axes, panel, scene)
+            for spot, style in self._mark_labels(axes, panel, self._scene(axes, panel)):
+                self._write(axes, spot, **style)
+        for i, spot in enumerate(direct or ()):
+            self._write(self.axes[0], spot, color=_darker(_COLOURS[i % len(_COLOURS)]))
         return self.drawing
 
     def _panel(self, axes: Any, panel: Panel) -> None:
@@ -199,7 +198,7 @@ class _Chart:
         axes.set_axisbelow(True)
 
     def _look(self, i: int) -> dict[str, Any]:
-        """Colour, dashes and marker of a series; on a linear x axis it is a formula and has no grid points."""
+        """Colour, dashes and marker of a series; on a linear x axis it is a formula, without points."""
         look = {
             "color": _COLOURS[i % len(_COLOURS)],
             "linestyle": _DASHES[i % len(_DASHES)],
@@ -246,7 +245,7 @@ class _Chart:
     def _margins(self, legend_rows: int = 0) -> None:
         """Make room for words around the axes, and for a legend under the title."""
         width, height = self.drawing.get_size_inches()
-        top = _TITLE_IN + (legend_rows * _LEGEND_ROW_IN + 0.02 if legend_rows else 0)
+        top = _TITLE_IN + legend_rows * _LEGEND_ROW_IN
         if any(panel.title for panel in self.figure.panels):
             top += _PANEL_TITLE_IN
         self.drawing.subplots_adjust(
@@ -298,6 +297,8 @@ class _Chart:
         if len(self.axes) > 1:
             return None
         scene, spots = self._scene(self.axes[0], self.figure.panels[0]), []
+        for _ in self._mark_labels(self.axes[0], self.figure.panels[0], scene):
+            pass  # marks are named first: their names go to the top, curves' names around them
         for i, label in enumerate(self.labels):
             size = self._size(label)
             spot = curve_spot(scene, i, label, size)
@@ -309,7 +310,7 @@ class _Chart:
 
     def _scene(self, axes: Any, panel: Panel) -> Scene:
         bounds = axes.get_window_extent(self.renderer)
-        inside = Box(bounds.x0 + 3, bounds.y0 + 3, bounds.x1, bounds.y1 + 4)
+        inside = Box(bounds.x0 + 3, bounds.y0 + 3, bounds.x1 - 1, bounds.y1 - 1)
         curves = [self._pixels(axes, series.x, series.y) for series in panel.series]
         lines = [
             sampled(np.array([[x, bounds.y0], [x, bounds.y1]]))
@@ -325,29 +326,24 @@ class _Chart:
         low, high = np.array([bounds.p0 - 1, bounds.p1 + 1])
         return points[((points >= low) & (points <= high)).all(axis=1)]
 
-    def _mark_labels(self, axes: Any, panel: Panel, scene: Scene) -> None:
+    def _mark_labels(self, axes: Any, panel: Panel, scene: Scene) -> Iterator[tuple[Spot, dict[str, Any]]]:
+        """Yield where the names of marks and of the infeasible region go, and how they look."""
         bounds = axes.get_window_extent(self.renderer)
         for mark in panel.marks:
             x = self._pixels(axes, [mark.x], [axes.get_ylim()[0]])[0, 0]
-            self._write_first(axes, scene, mark_spots(scene, x, mark.label), _INK, fontsize=8)
+            yield self._first_free(scene, mark_spots(scene, x, mark.label)), {"fontsize": 8}
             if mark.ends:
-                spots = region_spots(scene, x, bounds.x1, "infeasible")
-                self._write_first(axes, scene, spots, _QUIET, fontsize=8, style="italic")
+                spot = self._first_free(scene, region_spots(scene, x, bounds.x1, "infeasible"))
+                yield spot, {"fontsize": 8, "color": _QUIET, "style": "italic"}
 
-    def _write_first(
-        self, axes: Any, scene: Scene, spots: Iterator[Spot], colour: str, fontsize: float, **style: Any
-    ) -> None:
-        """Write at the first free spot; where none is free, at the first."""
-        chosen: tuple[Spot, Size] | None = None
+    def _first_free(self, scene: Scene, spots: Iterator[Spot], fontsize: float = 8) -> Spot:
+        """Return the first free spot and take it; where none is free, the last."""
         for spot in spots:
-            size = self._size(spot.text, fontsize, spot.rotation)
-            chosen = chosen or (spot, size)
-            if scene.free(spot.box(size)):
-                chosen = (spot, size)
+            box = spot.box(self._size(spot.text, fontsize, spot.rotation))
+            if scene.free(box):
                 break
-        if chosen:
-            scene.texts.append(chosen[0].box(chosen[1]))
-            self._write(axes, chosen[0], colour, fontsize=fontsize, **style)
+        scene.texts.append(box)
+        return spot
 
     def _size(self, text: str, fontsize: float = 8.5, rotation: int = 0) -> Size:
         """Return width and height of text, in pixels."""
@@ -356,7 +352,7 @@ class _Chart:
         sample.remove()
         return box.width, box.height
 
-    def _write(self, axes: Any, spot: Spot, colour: str, **style: Any) -> None:
+    def _write(self, axes: Any, spot: Spot, **style: Any) -> None:
         """Write at a spot, as a share of the axes: the same place at any resolution."""
         x, y = axes.transAxes.inverted().transform((spot.x, spot.y))
         axes.text(
@@ -367,7 +363,6 @@ class _Chart:
             ha=spot.ha,
             va=spot.va,
             rotation=spot.rotation,
-            color=colour,
             zorder=4,
             **style,
         )

@@ -50,8 +50,8 @@ def atomic_text(path: Path, text: str) -> Path:
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as CSV, a column for each key in order of first appearance.
 
-    Floats are the shortest text that reads back to the same number. What is missing, unlimited or not a number is an
-    empty cell.
+    Floats are the shortest text that reads back to the same number. What is missing, unlimited or not a
+    number is an empty cell.
 
     Examples
     --------

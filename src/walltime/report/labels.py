@@ -142,12 +142,13 @@ def _curve_candidates(own: Points, text: str) -> Iterator[tuple[Spot, float]]:
 
 def mark_spots(scene: Scene, x: float, text: str) -> Iterator[Spot]:
     """Yield where a vertical line's name may go, best first: beside it from the top down, then along it."""
-    top, bottom = scene.inside.y1 - 2, scene.inside.y0
-    for width in (30, 24, 18):
-        lines = "\n".join(textwrap.wrap(text, width))
-        for y in np.arange(top, (top + bottom) / 2, -_STEP):
-            yield Spot(lines, x + 6, float(y), "left", "top")
-            yield Spot(lines, x - 6, float(y), "right", "top")
+    top, bottom = scene.inside.y1 - 3, scene.inside.y0
+    unbroken = text.replace(" / ", "\u00a0/\u00a0").replace(" %", "\u00a0%")
+    for side, shift in (("left", 6), ("right", -6)):
+        for width in (30, 24, 18):
+            lines = "\n".join(textwrap.wrap(unbroken, width))
+            for y in np.arange(top, (top + bottom) / 2, -_STEP):
+                yield Spot(lines, x + shift, float(y), side, "top")
     for y in np.arange(top, bottom, -_STEP):
         yield Spot(text, x + 5, float(y), "left", "top", 90)
         yield Spot(text, x - 5, float(y), "right", "top", 90)

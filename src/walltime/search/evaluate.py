@@ -74,8 +74,6 @@ class Search:
         (`walltime.search.bounds`) exceeds ``below_s`` or the best so far.
         """
         sizes = level_sizes(num_gpus, self.cluster.network.level_sizes)
-        if sizes is None:
-            return None
         bar = _Bar(below_s)
         bounds = Bounds(self.model, self.cluster, self.assumptions, num_gpus)
         points = grid(self.space, self.model, num_gpus)
@@ -134,7 +132,7 @@ class _Pool:
     """All shares under one schedule, in the order of their bounds."""
 
     def __init__(
-        self, search: Search, bounds: Bounds, sizes: tuple[float, ...], schedule: Schedule, shares: Shares
+        self, search: Search, bounds: Bounds, sizes: tuple[int, ...], schedule: Schedule, shares: Shares
     ) -> None:
         self.of = search
         self.bounds = bounds

@@ -6,7 +6,7 @@ import numpy as np
 
 from walltime.engines import Assumptions, matmul_device, step_terms
 from walltime.hardware import Cluster
-from walltime.plan import DEGREES, Plan, PlanBatch, check_plan, cluster_level_sizes, placements
+from walltime.plan import DEGREES, Plan, PlanBatch, check_plan, level_sizes, placements
 from walltime.workload import MlpStack
 
 
@@ -23,14 +23,14 @@ def placed_plan(model: MlpStack, cluster: Cluster, plan: Plan, assumptions: Assu
     Raises
     ------
     BadInput
-        The plan does not divide the model or the cluster, or no placement fills the network's groups.
+        The plan does not divide the model or the cluster.
     """
     check_plan(plan, model, cluster)
     if plan.is_placed:
         return plan
     assumptions = assumptions or Assumptions()
     flat = PlanBatch.of([replace(plan, **{name: (plan.degree(name),) for name in DEGREES})])
-    placed, _ = placements(flat, cluster_level_sizes(cluster, plan.num_gpus))
+    placed, _ = placements(flat, level_sizes(plan.num_gpus, cluster.network.level_sizes))
     terms = step_terms(model, matmul_device(cluster.accelerator, assumptions), cluster.network, placed)
     communication_s = terms.tp_s + terms.pp_s + terms.dp_s
     order = np.lexsort((communication_s, terms.step_s(plan.schedule, assumptions)))

@@ -64,10 +64,15 @@ def _wall_name(labels: Sequence[str], curves: Mapping[str, Frontier]) -> str:
 
 
 def moved(what: str, ratio: float) -> str:
-    """Say by how much something moves: ``moved("the wall", 202)`` is ``"moves the wall by a factor of 202"``."""
+    """Say by how much something moves: ``moves the wall by a factor of 240``."""
     if abs(ratio - 1) < 0.005:
         return f"leaves {what} where it is"
-    return f"moves {what} by a factor of {float(f'{ratio:.2g}'):,g}"
+    return f"moves {what} by a factor of {_rounded(ratio)}"
+
+
+def _rounded(ratio: float) -> str:
+    """Show two digits, without an exponent."""
+    return f"{float(f'{ratio:.2g}'):,.0f}" if ratio >= 10 else f"{ratio:.2g}"
 
 
 def first_crossing_ratio(curve: Frontier, base: Frontier) -> float | None:
@@ -92,8 +97,8 @@ def h100_beside_a100(curves: Mapping[str, Frontier]) -> str:
         return ""
     peaks = [curves[label].question.cluster.accelerator.peak_flop_per_s for label in ("H100", "A100")]
     return (
-        f"The H100, {peaks[0] / peaks[1]:.1f} times as fast as the A100, scales linearly to {further:.2f} times the "
-        "training compute, each measured against its own plateau."
+        f"The H100, {peaks[0] / peaks[1]:.1f} times as fast as the A100, scales linearly to {further:.2f} "
+        "times the training compute, each measured against its own plateau."
     )
 
 
@@ -125,8 +130,8 @@ def two_thresholds(curve: Frontier, closed_form_flop: float) -> str:
     if wall.first_infeasible_flop:
         largest += f", the next on the grid, {flop(wall.first_infeasible_flop)}, is infeasible"
     return (
-        f"Two thresholds, often mixed up. {fallen} The latency wall is where no cluster of any size finishes in "
-        f"three months: {largest}, and the closed form at α = 0 says {flop(closed_form_flop)}. "
+        f"Two thresholds, often mixed up. {fallen} The latency wall is where no cluster of any size finishes "
+        f"in three months: {largest}, and the closed form at α = 0 says {flop(closed_form_flop)}. "
         "“About three years away” was said of the first, not of the second."
     )
 
@@ -144,8 +149,10 @@ def reference_compute(mended: bool, ratio: float, alpha: float) -> str:
     """Say what defect 5 does to a closed form at ``alpha``, and whether it is mended here."""
     effect = f"which puts the curve {ratio:.2g} times lower at α = {alpha:g}, and higher below α = 0"
     if mended:
-        return f"The reference compute is in multiply-adds, as all the rest; as published it is in FLOP, {effect}."
-    return f"As published, the reference compute is in FLOP where all the rest is in multiply-adds, {effect}."
+        return (
+            f"All of it is in multiply-adds here; as published, the reference compute is in FLOP, {effect}."
+        )
+    return f"As published, the reference compute is in FLOP and all the rest in multiply-adds, {effect}."
 
 
 def flop(value: float | None) -> str:

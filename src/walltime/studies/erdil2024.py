@@ -1,4 +1,4 @@
-"""Erdil & Schneider-Joseph (2024), Data movement limits to frontier model training: every figure and headline number.
+"""Erdil & Schneider-Joseph (2024), Data movement limits to frontier model training: figures and headlines.
 
 Each function takes a `Study`, which computes a curve once however many figures show it.
 """
@@ -65,7 +65,7 @@ _X_START = 5e24
 
 
 def study_curves() -> list[CurveKey]:
-    """Return the 19 curves of the paper's studies, in order; those that several studies show appear in each."""
+    """Return the 19 curves of the paper's studies, in order; a curve appears in each that shows it."""
     curves = [CurveKey(gpu, sparsity) for sparsity in ("dense", "sparse") for gpu in _GENERATIONS.values()]
     curves += [CurveKey(gpu, sparsity) for sparsity in ("dense", "sparse") for gpu in _NETWORKS.values()]
     return curves + [CurveKey("h100-sxm", "dense", law) for law in _BATCHES.values()]
@@ -222,8 +222,8 @@ def batch_size_scaling(study: Study) -> Figure:
     )
     caption = (
         f"How far a run scales if batches may grow faster or slower with its compute, on the same hardware. "
-        f"{captions.ends(curves)}{effect} The closed forms say why: what counts is α, the exponent of batch over "
-        "depth, and it enters both as the power 1 / (1 − 2α)."
+        f"{captions.ends(curves)}{effect} The closed forms say why: what counts is α, the exponent of "
+        "batch over depth, and it enters both as the power 1 / (1 − 2α)."
     )
     return _utilization_figure("batch_size_scaling", "Batch-size scaling, dense, H100", caption, curves, 1e37)
 
@@ -253,10 +253,11 @@ def parallelism_strategies(study: Study) -> Figure:
         ]
     first, last = ({k: captions.span(s[i][k] for s in shares_of.values()) for k in _KINDS} for i in (0, -1))
     caption = (
-        "Each line is the logarithm of one degree of parallelism over the logarithm of the cluster's size, so that "
-        "the lines of a panel add up to one. From the smallest run to the largest, the pipeline's share goes from "
-        f"{first['PP']} to {last['PP']} over the panels, data parallelism's from {first['DP']} to {last['DP']} and "
-        f"tensor parallelism's from {first['TP']} to {last['TP']}. Depth grows more slowly than clusters do."
+        "Each line is the logarithm of one degree of parallelism over the logarithm of the cluster's size, "
+        "so that the lines of a panel add up to one. From the smallest run to the largest, the pipeline's share "
+        f"goes from {first['PP']} to {last['PP']} over the panels, data parallelism's from {first['DP']} "
+        f"to {last['DP']} and tensor parallelism's from {first['TP']} to {last['TP']}. Depth grows more slowly "
+        "than clusters do."
     )
     return Figure(
         "parallelism_strategies",
@@ -306,9 +307,10 @@ def t_crit_sensitivity(study: Study) -> Figure:
         f"{captions.flop(t_crit_flop(node))} FLOP for {label}" for label, node in nodes.items()
     )
     last, node = _alphas()[-1], nodes["H100"]
+    powers = captions.powers(sensitivities(T_CRIT_POWERS, 0))
     caption = (
-        "Closed form of the compute at which data movement begins to cost utilisation, against α, the exponent of "
-        f"batch over depth. At α = 0 it is {at_zero}, and goes with {captions.powers(sensitivities(T_CRIT_POWERS, 0))}; at another α "
+        "Closed form of the compute at which data movement begins to cost utilisation, against α, the "
+        f"exponent of batch over depth. At α = 0 it is {at_zero}, and goes with {powers}; at another α "
         "each power is divided by 1 − 2α. Faster arithmetic alone lowers it. "
         + captions.reference_compute(
             mended, t_crit_flop(node, last, mac_reference=True) / t_crit_flop(node, last), last
@@ -326,9 +328,10 @@ def t_limit_sensitivity(study: Study) -> Figure:
     rows = [{"alpha": a, "t_limit_flop": v} for a, v in zip(_alphas(), values, strict=True)]
     last = _alphas()[-1]
     caption = (
-        "Closed form of the compute beyond which latency alone takes longer than the run may, on any accelerator "
-        f"with the same latency. At α = 0 it is {captions.flop(t_limit_flop())} FLOP, and goes with "
-        f"{captions.powers(sensitivities(T_LIMIT_POWERS, 0))}; at another α each power is divided by 1 − 2α. "
+        "Closed form of the compute beyond which latency alone takes longer than the run may, on any "
+        f"accelerator with the same latency. At α = 0 it is {captions.flop(t_limit_flop())} FLOP, and goes "
+        f"with {captions.powers(sensitivities(T_LIMIT_POWERS, 0))}; at another α each power is divided by "
+        "1 − 2α. "
         + captions.reference_compute(
             mended, t_limit_flop(last, mac_reference=True) / t_limit_flop(last), last
         )
@@ -424,7 +427,7 @@ class Headline:
 def headlines(study: Study) -> list[Headline]:
     """Return the headline numbers of specification 1.4 and 1.5, the paper's beside ours.
 
-    Published values are of kind ``paper`` (printed by the authors) or ``program`` (their program run unchanged).
+    Published values are of kind ``paper`` (printed by the authors) or ``program`` (theirs, run unchanged).
     """
     with (data_root() / "published" / "erdil2024.csv").open(encoding="utf-8", newline="") as file:
         published = list(csv.DictReader(file))
