@@ -1,3 +1,40 @@
-"""walltime: how long training a large model takes, which plan is best, and how far training can scale."""
+"""walltime: how long training a large model takes, which plan is best, and how far training can scale.
+
+>>> import walltime as wt
+>>> curve = wt.limits(wt.cluster("h100-sxm"))
+>>> curve.latency_wall.last_feasible_flop > 1e31
+True
+"""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from walltime.api import cluster, estimate, limits, model, search
+    from walltime.plan import Plan
 
 __version__ = "0.1.0"
+__all__ = ["Plan", "__version__", "cluster", "estimate", "limits", "model", "search"]
+
+_VERBS = {
+    "Plan": "walltime.plan",
+    **dict.fromkeys(("cluster", "estimate", "limits", "model", "search"), "walltime.api"),
+}
+
+
+class _Package(ModuleType):
+    """Loads a verb when it is first used, so that ``import walltime`` is quick.
+
+    `search` and `limits` are also rooms. Importing a room would bind its module to the package under the verb's
+    name; the verb stays there, and ``from walltime.limits import ...`` finds the room as ever.
+    """
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _VERBS:
+            return getattr(importlib.import_module(_VERBS[name]), name)
+        return super().__getattribute__(name)
+
+
+sys.modules[__name__].__class__ = _Package

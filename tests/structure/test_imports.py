@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Top to bottom: a room imports from itself, from its own floor, and from the floors above.
 FLOORS = (
-    ("units", "problems"),
+    ("units", "problems", "display"),
     ("catalog",),
     ("workload",),
     ("hardware",),
@@ -31,6 +31,7 @@ FLOORS = (
     ("calibrate",),
     ("interop",),
     ("report",),
+    ("api",),
     ("cli", "web"),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -12,15 +12,13 @@ from typing import Any
 
 import click
 
-from walltime import __version__
-from walltime.catalog import data_version, parameter_set
-from walltime.engines import FIXES, Assumptions
-from walltime.hardware import Cluster, cluster, cluster_from_file, override, resolve_parameters
+from walltime import __version__, api
+from walltime.catalog import data_version, read_toml
+from walltime.hardware import Cluster
+from walltime.limits.scaling_laws import constants
 from walltime.problems import BadInput, unknown
-from walltime.search import Space
 from walltime.units import parse_quantity
 
-STUDY = "Erdil2024"
 _TIMES_ACCELERATOR = re.compile(r"(-?[\d_,.]+)\s*x\s*(.+)")
 
 
@@ -65,8 +63,6 @@ def read_scenario(path: Path | None, allowed: set[str]) -> dict[str, Any]:
     """Read a run's TOML file, whose keys are the flags' names; flags override it."""
     if path is None:
         return {}
-    from walltime.catalog import read_toml
-
     content = read_toml(path)
     for key in content:
         if key not in allowed:
@@ -108,14 +104,13 @@ def resolve_cluster(values: Mapping[str, Any], *, needs_count: bool = False) -> 
     count, name = (_count(match[1]), match[2].strip()) if match else (None, on.strip())
     if count is None and needs_count:
         raise BadInput(f"--on {on} does not say how many. Valid: --on 1024x{name}.")
-    parameters, precision = typed(values, "parameters", str), typed(values, "precision", str)
-    if name.endswith(".toml") or "/" in name:
-        chosen = cluster_from_file(Path(name))
-    else:
-        parameters = parameter_set(parameters).name if parameters else resolve_parameters(name, STUDY)
-        chosen = cluster(name, parameters=parameters, precision=precision)
-    chosen = override(chosen, texts(values, "set"))
-    return chosen if count is None else chosen.with_num_gpus(count)
+    return api.cluster(
+        name,
+        count,
+        parameters=typed(values, "parameters", str),
+        precision=typed(values, "precision", str),
+        settings=texts(values, "set"),
+    )
 
 
 def _count(text: str) -> int:
@@ -133,21 +128,26 @@ def resolve_engine(values: Mapping[str, Any]) -> str:
     return str(engine)
 
 
-def resolve_assumptions(values: Mapping[str, Any]) -> tuple[Assumptions, Space]:
-    """Return how the model is read, and which plans are tried."""
-    name = typed(values, "assumptions", str, "as_published")
-    assumptions = Assumptions.named(name)
-    for fix in texts(values, "fix"):
-        if fix not in FIXES:
-            raise unknown("fix", fix, FIXES)
-        assumptions = assumptions.with_fix(fix)
-    return assumptions, Space(typed(values, "space", str, "full" if name == "corrected" else "published"))
+def resolve_reading(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the model is read, as the verbs take it."""
+    return {
+        "assumptions": typed(values, "assumptions", str, "as_published"),
+        "fixes": texts(values, "fix"),
+        "space": typed(values, "space", str),
+    }
+
+
+def resolve_family(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the family of runs, as the verbs take it."""
+    return {
+        "sparsity": typed(values, "sparsity", str, "dense"),
+        "batch_law": typed(values, "batch_law", str, "default"),
+        "seq_len": typed(values, "seq_len", int),
+    }
 
 
 def resolve_duration_s(values: Mapping[str, Any]) -> float:
     """Return how long a run may take; months and years are the study's (3.154e7 s a year)."""
-    from walltime.limits.scaling_laws import constants
-
     run = constants("run")
     text = typed(values, "duration", str)
     if text is None:

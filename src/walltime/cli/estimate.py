@@ -1,6 +1,5 @@
 """``walltime estimate``: how long is a step, does it fit, and where does the time go?"""
 
-import re
 from collections.abc import Mapping
 
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import click
 
+from walltime import api
 from walltime.cli.common import (
     cluster_inputs,
     cluster_options,
@@ -17,35 +17,24 @@ from walltime.cli.common import (
     merged,
     model_options,
     read_scenario,
-    resolve_assumptions,
     resolve_cluster,
     resolve_engine,
+    resolve_family,
+    resolve_reading,
     texts,
     typed,
 )
-from walltime.engines import Assumptions, Estimate, estimate
+from walltime.engines import Estimate
 from walltime.hardware import Cluster
-from walltime.limits import RunFamily
-from walltime.plan import DEGREES, SCHEDULES, Plan, PlanBatch
+from walltime.plan import DEGREES, SCHEDULES, Plan
 from walltime.problems import BadInput, NegativeAnswer, unknown
-from walltime.report.terminal import bar, table
-from walltime.search import Search, Space, placed_plan
-from walltime.units import format_count, format_flop, format_si, format_time, parse_quantity
+from walltime.report.estimate import estimate_text, memory_bytes_per_gpu
+from walltime.units import format_si, parse_quantity
 from walltime.workload import MlpStack
 
 _PLAN_KEYS = (*DEGREES, "microbatches", "interleave", "schedule", "recompute")
 _MODEL_KEYS = ("model", "sparsity", "batch_law", "seq_len", "d_ff", "layers", "experts", "batch_tokens")
 _OTHER_KEYS = ("on", "parameters", "set", "precision", "engine", "assumptions", "fix", "space")
-_PARTS = {
-    "matmul": "matmuls",
-    "tp_comm": "tensor-parallel traffic, exposed",
-    "pp_comm": "pipeline and expert traffic, exposed",
-    "latency": "network latency of the pipeline, exposed",
-    "bubble": "pipeline bubble",
-    "dp_comm": "data-parallel traffic, exposed",
-    "dp_latency": "data-parallel latency",
-}
-
 
 def _degree_option(name: str, text: str) -> Any:
     flag = f"--{name.replace('_', '-')}"
@@ -89,17 +78,17 @@ def command(model: str | None, as_json: bool, **flags: Any) -> None:
     flags["sparsity"] = None if dense is None else "dense" if dense else "sparse"
     values = merged(flags, scenario)
     resolve_engine(values)
-    reading, space = resolve_assumptions(values)
-    cluster = resolve_cluster(values, needs_count=True)
+    read, cluster = resolve_reading(values), resolve_cluster(values, needs_count=True)
     workload = _model(values)
-    plan, searched = _plan(values, workload, cluster, reading, space)
-    result = estimate(workload, cluster, PlanBatch.of([plan]), reading)
+    given = _plan(values, cluster)
+    plan = given or api.search(workload, cluster, **read)
+    result = api.estimate(workload, cluster, plan, assumptions=read["assumptions"], fixes=read["fixes"])
     if as_json:
-        emit_json("estimate", _inputs(values, workload, cluster, reading, space), _document(result, searched), [])
+        emit_json("estimate", _inputs(values, workload, cluster, read), _document(result, given is None), [])
     else:
-        click.echo(_report(result, workload, cluster, plan, searched))
+        click.echo(estimate_text(result, workload, cluster, searched=given is None))
     if not result.fits[0]:
-        needed, there = sum(_memory(result).values()), cluster.accelerator.hbm_bytes
+        needed, there = sum(memory_bytes_per_gpu(result).values()), cluster.accelerator.hbm_bytes
         raise NegativeAnswer(
             f"does not fit: weights, gradients and optimizer state need {format_si(needed, 'B')} of "
             f"{format_si(there, 'B')} per accelerator."
@@ -108,25 +97,14 @@ def command(model: str | None, as_json: bool, **flags: Any) -> None:
 
 def _model(values: Mapping[str, Any]) -> MlpStack:
     name = typed(values, "model", str)
-    match = re.fullmatch(r"mlp-(\d+)", name or "")
-    if not match:
-        what = "no model is named" if not name else f"unknown model {name!r} for the engine erdil"
-        raise BadInput(f"{what}. Valid: mlp-D with D = d_model (mlp-53248), or a TOML file.")
-    experts = typed(values, "experts", int)
-    family = RunFamily(
-        sparsity=typed(values, "sparsity", str, "dense"),
-        batch_law=typed(values, "batch_law", str, "default"),
-        seq_len=typed(values, "seq_len", int, 0),
-    )
-    width, d_ff = int(match[1]), typed(values, "d_ff", int)
-    for field, value in (("d_model", width), ("d_ff", d_ff), ("seq_len", values.get("seq_len"))):
-        if value is not None and value < 1:
-            raise BadInput(f"{field}={value} must be a whole number of at least 1.")
-    return family.model(
-        width,
-        d_ff,
+    if not name:
+        raise BadInput("no model is named. Valid: mlp-D with D = d_model (mlp-53248), or a TOML file.")
+    return api.model(
+        name,
+        **resolve_family(values),
+        d_ff=typed(values, "d_ff", int),
         num_layers=typed(values, "layers", int),
-        num_experts=experts,
+        num_experts=typed(values, "experts", int),
         batch_tokens=_batch_tokens(values),
     )
 
@@ -141,32 +119,23 @@ def _batch_tokens(values: Mapping[str, Any]) -> int | None:
     return int(tokens)
 
 
-def _plan(
-    values: Mapping[str, Any], model: MlpStack, cluster: Cluster, reading: Assumptions, space: Space
-) -> tuple[Plan, bool]:
-    """Return the plan that was described, or the best one, and whether it was searched for."""
-    num_gpus = cluster.num_gpus or 1
+def _plan(values: Mapping[str, Any], cluster: Cluster) -> Plan | None:
+    """Return the plan that was described, None if none was."""
     if all(values.get(name) is None for name in _PLAN_KEYS):
-        found = Search(model, cluster, space, reading).best(num_gpus)
-        if found is None:
-            raise NegativeAnswer(
-                f"no plan of the {space.name} space divides this model and {num_gpus} accelerators, and fits."
-            )
-        return found.plan, True
+        return None
     schedule = typed(values, "schedule", str, "1f1b")
     if schedule not in SCHEDULES:
         raise unknown("schedule", schedule, SCHEDULES)
     degrees = _degrees(values, cluster)
     pp = Plan(**degrees).degree("pp")
     counts = typed(values, "microbatches", int) or (2 * pp if schedule == "zero-bubble" else pp)
-    plan = Plan(
+    return Plan(
         **degrees,
         num_microbatches=typed(values, "microbatches", int, counts),
         interleave=typed(values, "interleave", int, 1),
         schedule=schedule,
         recompute=typed(values, "recompute", bool, False),
     )
-    return placed_plan(model, cluster, plan, reading), False
 
 
 def _degrees(values: Mapping[str, Any], cluster: Cluster) -> dict[str, Any]:
@@ -199,52 +168,13 @@ def _degree(name: str, value: Any) -> int | tuple[int, ...]:
     return numbers[0] if len(numbers) == 1 and not isinstance(value, list) else tuple(numbers)
 
 
-def _memory(result: Estimate) -> dict[str, float]:
-    """Bytes per accelerator by use."""
-    num_gpus = float(result.plans.num_gpus[0])
-    return {name: float(total[0]) / num_gpus for name, total in result.memory_bytes.items()}
-
-
-def _report(result: Estimate, model: MlpStack, cluster: Cluster, plan: Plan, searched: bool) -> str:
-    time_s, num_gpus = float(result.time_s[0]), result.plans.num_gpus[0]
-    memory, capacity = _memory(result), cluster.accelerator.hbm_bytes
-    experts = f", {model.num_experts} experts (top-1)" if model.num_experts > 1 else ""
-    parts = [
-        [_PARTS[name], format_time(float(part[0])), f"{part[0] / time_s:.1%}", bar(part[0] / time_s)]
-        for name, part in result.parts_s.items()
-    ]
-    binding = max(result.parts_s, key=lambda name: float(result.parts_s[name][0]))
-    return "\n".join(
-        [
-            f"MLP stack d_model {model.d_model}, d_ff {model.d_ff}, {model.num_layers} layers{experts}: "
-            f"{format_flop(model.num_parameters)} parameters, {format_flop(model.batch_tokens)} tokens a step",
-            f"on {format_count(num_gpus)} x {cluster.name} (numbers of {cluster.parameters})",
-            f"plan: {plan}{' (the best found)' if searched else ''}",
-            f"      degrees by network level: {' x '.join(cluster.network.level_names)}",
-            "",
-            f"  step time    {format_time(time_s)}   [lower {format_time(float(result.lower_s[0]))}, "
-            f"upper {format_time(float(result.upper_s[0]))}]",
-            f"  utilisation  {float(result.utilization[0]):.2%} of the dense peak",
-            f"  whole run    {format_time(float(result.run_time_s[0]))}, {format_flop(model.training_flop)} FLOP",
-            f"  memory       {format_si(sum(memory.values()), 'B')} of {format_si(capacity, 'B')} per accelerator: "
-            f"{'fits' if result.fits[0] else 'DOES NOT FIT'} (activations are not counted)",
-            "",
-            table(["where the time goes", "a step", "share", ""], parts),
-            "",
-            f"largest part: {_PARTS[binding]}",
-            f"next: walltime limits --on {cluster.id}",
-        ]
-    )
-
-
-def _inputs(
-    values: Mapping[str, Any], model: MlpStack, cluster: Cluster, reading: Assumptions, space: Space
-) -> dict[str, Any]:
+def _inputs(values: Mapping[str, Any], model: MlpStack, cluster: Cluster, read: dict[str, Any]) -> dict[str, Any]:
+    assumptions, space = api.reading(**read)
     return {
         **cluster_inputs(cluster),
         "engine": "erdil",
         "model": vars(model),
-        "assumptions": vars(reading),
+        "assumptions": vars(assumptions),
         "space": space.name,
         "set": texts(values, "set"),
     }
@@ -263,6 +193,6 @@ def _document(result: Estimate, searched: bool) -> dict[str, Any]:
         "parts_s": {name: float(part[0]) for name, part in result.parts_s.items()},
         "busy_s": {name: float(part[0]) for name, part in result.busy_s.items()},
         "fits": row["fits"],
-        "memory_bytes_per_gpu": _memory(result),
+        "memory_bytes_per_gpu": memory_bytes_per_gpu(result),
         "memory_capacity_bytes_per_gpu": result.cluster.accelerator.hbm_bytes,
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from walltime import api
 from walltime.cli.common import (
     Progress,
     cluster_inputs,
@@ -19,28 +20,21 @@ from walltime.cli.common import (
     merged,
     model_options,
     read_scenario,
-    resolve_assumptions,
     resolve_cluster,
     resolve_duration_s,
     resolve_engine,
+    resolve_family,
+    resolve_reading,
     texts,
     typed,
 )
-from walltime.limits import (
-    Frontier,
-    FrontierQuestion,
-    NodeBalance,
-    RunFamily,
-    frontier,
-    t_crit_flop,
-    t_limit_flop,
-    width_grid,
-)
+from walltime.limits import Frontier, FrontierQuestion, RunFamily, frontier, width_grid
+from walltime.limits.scaling_laws import constants
 from walltime.problems import BadInput, NegativeAnswer
-from walltime.report.terminal import curve, table
+from walltime.report.limits import limits_text
+from walltime.search import PUBLISHED
 from walltime.search.executors import available_cores, workers
-from walltime.studies.erdil2024 import curve_rows
-from walltime.units import format_count, format_flop, format_si, format_time, parse_quantity
+from walltime.units import format_flop, format_time, parse_quantity
 
 _KEYS = {
     "on",
@@ -126,71 +120,54 @@ def command(
     if not values["on"]:
         values["on"] = "h100-sxm" if run_file is None and on is None else values["on"]
     resolve_engine(values)
-    question = _question(values)
-    share = typed(values, "fraction", float, 0.8)
+    share = typed(values, "fraction", float, constants("run")["linear_fraction"])
     if not 0 < share < 1:
         raise BadInput(f"fraction={share!r} must be between 0 and 1.")
-    result = _solve(question, num_workers)
+    result = _solve(values, num_workers)
     warnings = _warnings(result)
     if as_json:
-        emit_json("limits", _inputs(question, values), _document(result, share), warnings)
+        emit_json("limits", _inputs(result.question, values), _document(result, share), warnings)
     elif as_csv:
         _write_csv(result)
     else:
-        click.echo(_summary(result, share))
+        click.echo(limits_text(result, share))
         for warning in warnings:
             click.echo(f"note: {warning}", err=True)
     if not result.runs:
         raise NegativeAnswer(_nothing_feasible(result))
 
 
-def _question(values: dict[str, Any]) -> FrontierQuestion:
-    reading, space = resolve_assumptions(values)
-    family = RunFamily(
-        sparsity=typed(values, "sparsity", str, "dense"),
-        batch_law=typed(values, "batch_law", str, "default"),
-        seq_len=typed(values, "seq_len", int, 0) if values.get("seq_len") is not None else 0,
-    )
-    if values.get("seq_len") is not None and values["seq_len"] < 1:
-        raise BadInput(f"seq_len={values['seq_len']} must be a whole number of at least 1.")
+def _solve(values: dict[str, Any], num_workers: int | None) -> Frontier:
+    """Spread the widths over processes where the space is large; a published curve is quicker than a process."""
     cluster = resolve_cluster(values)
     if cluster.num_gpus is not None:
         raise BadInput(f"--on {values['on']}: limits finds the number of accelerators. Valid: --on {cluster.id}.")
-    return FrontierQuestion(
-        cluster=cluster,
-        family=family,
-        deadline_s=resolve_duration_s(values),
-        space=space,
-        assumptions=reading,
-        widths=_widths(values, family),
-    )
+    family, read = resolve_family(values), resolve_reading(values)
+    duration_s, widths = resolve_duration_s(values), _widths(values, RunFamily(**family))
+    quick = api.reading(**read)[1] == PUBLISHED
+    progress = Progress("widths")
+    with workers(num_workers or (1 if quick else available_cores())) as executor:
+        try:
+            return api.limits(
+                cluster, **family, **read, duration_s=duration_s, widths=widths, executor=executor, progress=progress
+            )
+        finally:
+            progress.finish()
 
 
 def _widths(values: dict[str, Any], family: RunFamily) -> tuple[int, ...]:
-    bounds = []
-    for name, default in (("from", 0.0), ("to", math.inf)):
-        text = values.get(name)
-        bounds.append(default if text is None else _flop(str(text), name))
-    low, high = bounds
-    chosen = tuple(w for w in width_grid() if low <= family.model(w).training_flop <= high)
+    low = 0.0 if values.get("from") is None else _flop(str(values["from"]), "from")
+    high = math.inf if values.get("to") is None else _flop(str(values["to"]), "to")
+    flop = {width: family.model(width).training_flop for width in width_grid()}
+    chosen = tuple(width for width in flop if low <= flop[width] <= high)
     if not chosen:
-        ends = [format_flop(family.model(w).training_flop) for w in (width_grid()[0], width_grid()[-1])]
-        raise BadInput(f"no run of the grid has between {low:g} and {high:g} FLOP. It spans {ends[0]} to {ends[1]}.")
+        ends = f"{format_flop(min(flop.values()))} to {format_flop(max(flop.values()))}"
+        raise BadInput(f"no run of the grid has between {low:g} and {high:g} FLOP. It spans {ends}.")
     return chosen
 
 
 def _flop(text: str, field: str) -> float:
     return parse_quantity(text if text.upper().endswith("FLOP") else f"{text}FLOP", "FLOP", field)
-
-
-def _solve(question: FrontierQuestion, num_workers: int | None) -> Frontier:
-    """Spread the widths over processes where the space is large; a published curve is quicker than a process."""
-    quick = question.space.name == "published"
-    progress = Progress("widths")
-    with workers(1 if quick and num_workers is None else num_workers or available_cores()) as executor:
-        result = frontier(question, executor, progress)
-    progress.finish()
-    return result
 
 
 def _warnings(result: Frontier) -> list[str]:
@@ -230,99 +207,6 @@ def _nothing_feasible(result: Frontier) -> str:
     return f"no cluster of any size finishes even the smallest run, {format_flop(smallest)} FLOP, in {days}."
 
 
-def _summary(result: Frontier, share: float) -> str:
-    question, cluster = result.question, result.question.cluster
-    family = question.family
-    fixes = ", ".join(question.assumptions.differences()) or "as published"
-    lines = [
-        f"{cluster.name}: how far can a run of {format_time(question.deadline_s)} scale?",
-        f"  {family.sparsity} models, {family.batch_law} batch law, numbers of {cluster.parameters}, "
-        f"{question.space.name} space of plans, {fixes}",
-        "  "
-        + "; ".join(
-            f"{name} {format_si(b, 'B/s')} one way, {format_time(latency_s)}"
-            for name, b, latency_s in zip(
-                cluster.network.level_names, cluster.network.bytes_per_s, cluster.network.latency_s, strict=True
-            )
-        ),
-        "",
-    ]
-    if not result.runs:
-        return "\n".join(lines[:-1])
-    end, wall = result.linear_scaling_end(share), result.latency_wall
-    marks = [(x, c) for x, c in ((end.envelope_flop, ":"), (wall.first_infeasible_flop, "|")) if x]
-    threshold = share * result.plateau
-    lines += [
-        "utilisation against training compute",
-        curve(result.training_flop, result.utilization, y_max=result.plateau, marks=marks, threshold=threshold),
-        f"        . {share:.0%} of the plateau of {result.plateau:.0%}    : smoothed envelope crosses it    | latency wall",
-        "",
-        _thresholds(result, share),
-        "",
-        _run_table(result),
-        "",
-        _next(result),
-    ]
-    return "\n".join(lines)
-
-
-def _thresholds(result: Frontier, share: float) -> str:
-    end, wall = result.linear_scaling_end(share), result.latency_wall
-    beyond = "beyond the runs tried"
-
-    def shown(flop: float | None) -> str:
-        return f"{format_flop(flop)} FLOP" if flop else beyond
-
-    lines = [
-        f"Linear scaling ends (utilisation at {share:.0%} of its plateau: larger runs cost more per FLOP)",
-        f"  first run at or below     {shown(end.first_crossing_flop)}   (the paper's definition)",
-        f"  smoothed envelope         {shown(end.envelope_flop)}",
-        f"  last run above, the next  {shown(end.last_crossing_flop)}",
-        f"Latency wall (no cluster of any size finishes in {format_time(result.question.deadline_s)})",
-        f"  last feasible run         {shown(wall.last_feasible_flop)}",
-        f"  first infeasible run      {shown(wall.first_infeasible_flop)}",
-    ]
-    if result.question.family.sparsity == "dense":
-        closed = format_flop(t_crit_flop(NodeBalance.of(result.question.cluster), 0, result.question.deadline_s), 2)
-        limit = format_flop(t_limit_flop(0, result.question.deadline_s, _tau_s(result)), 2)
-        lines.append(f"Closed forms at alpha = 0: T_crit {closed}, T_limit {limit} FLOP")
-    return "\n".join(lines)
-
-
-def _tau_s(result: Frontier) -> float:
-    """One matmul, and a reduce-scatter and an all-gather on every network level."""
-    cluster = result.question.cluster
-    return cluster.accelerator.matmul_latency_s + 2 * math.fsum(cluster.network.latency_s)
-
-
-def _run_table(result: Frontier) -> str:
-    """About ten runs, the last always among them."""
-    step = max(1, len(result.runs) // 9)
-    chosen = [*result.runs[:-1:step], result.runs[-1]]
-    rows = [
-        [
-            format_flop(run.training_flop),
-            f"{run.utilization:.1%}",
-            format_count(run.num_gpus),
-            format_time(run.run_time_s),
-            format_count(run.plan.degree("dp")),
-            format_count(run.plan.degree("tp_model") * run.plan.degree("tp_ff")),
-            format_count(run.plan.degree("pp")),
-            format_count(run.plan.degree("ep")),
-            format_count(run.plan.num_microbatches),
-            "zero-bubble" if run.plan.schedule == "zero-bubble" else f"1f1b x{run.plan.interleave}",
-        ]
-        for run in chosen
-    ]
-    header = ["FLOP", "utilisation", "GPUs", "takes", "DP", "TP", "PP", "EP", "microbatches", "schedule"]
-    return table(header, rows)
-
-
-def _next(result: Frontier) -> str:
-    name = result.question.cluster.id
-    return f"next: walltime limits --on {name} --set network.latency=0.5x    walltime reproduce erdil2024 all --out out"
-
-
 def _inputs(question: FrontierQuestion, values: dict[str, Any]) -> dict[str, Any]:
     return {
         **cluster_inputs(question.cluster),
@@ -331,7 +215,7 @@ def _inputs(question: FrontierQuestion, values: dict[str, Any]) -> dict[str, Any
         "batch_law": question.family.batch_law,
         "depth_law": question.family.depth_law,
         "data_law": question.family.data_law,
-        "seq_len_tokens": question.family.seq_len,
+        "seq_len": question.family.sequence_tokens,
         "deadline_s": question.deadline_s,
         "space": question.space.name,
         "assumptions": vars(question.assumptions),
@@ -341,21 +225,18 @@ def _inputs(question: FrontierQuestion, values: dict[str, Any]) -> dict[str, Any
 
 def _document(result: Frontier, share: float) -> dict[str, Any]:
     end, wall = result.linear_scaling_end(share), result.latency_wall
+    t_crit, t_limit = result.closed_forms()
     return {
         "plateau_utilization": result.plateau,
         "linear_scaling_end": vars(end),
         "latency_wall": vars(wall),
-        "closed_form": {
-            "alpha": 0,
-            "t_crit_flop": t_crit_flop(NodeBalance.of(result.question.cluster), 0, result.question.deadline_s),
-            "t_limit_flop": t_limit_flop(0, result.question.deadline_s, _tau_s(result)),
-        },
-        "runs": curve_rows(result.question.cluster.id, result),
+        "closed_form": {"alpha": 0, "t_crit_flop": t_crit, "t_limit_flop": t_limit},
+        "runs": result.to_rows(),
     }
 
 
 def _write_csv(result: Frontier) -> None:
-    rows = curve_rows(result.question.cluster.id, result)
+    rows = result.to_rows()
     writer = csv.DictWriter(sys.stdout, list(rows[0]) if rows else ["training_flop"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

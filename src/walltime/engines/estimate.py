@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from walltime.display import html_table
 from walltime.hardware import Cluster
 from walltime.plan import PlanBatch
+from walltime.units import format_time
 
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """How long one step takes under each plan of a batch, and why.
 
@@ -67,6 +69,17 @@ class Estimate:
     def fits(self) -> NDArray[np.bool_]:
         """Whether what is counted fits the cluster's memory, (plans,)."""
         return np.add.reduce(list(self.memory_bytes.values())) <= self.memory_capacity_bytes
+
+    def __repr__(self) -> str:
+        first = (
+            f"{format_time(float(self.time_s[0]))} a step [{format_time(float(self.lower_s[0]))}, "
+            f"{format_time(float(self.upper_s[0]))}], utilisation {float(self.utilization[0]):.1%}"
+        )
+        more = f" and {len(self) - 1} more plans" if len(self) > 1 else ""
+        return f"Estimate({self.cluster.name}: {first} with {self.plans.plan(0)}{more})"
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Estimate, {self.cluster.name}", self.to_rows())
 
     def to_rows(self) -> list[dict[str, object]]:
         """One flat dictionary a plan, units in the keys."""

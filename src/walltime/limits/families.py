@@ -30,17 +30,20 @@ class RunFamily:
     batch_law: str = "default"
     depth_law: str = "hoffmann"
     data_law: str = "chinchilla"
-    seq_len: int = 0
+    seq_len: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse unknown laws."""
         for field, laws in _LAWS.items():
             if getattr(self, field) not in laws:
                 raise unknown(field.replace("_", " "), getattr(self, field), laws)
-        if self.seq_len == 0:
-            object.__setattr__(self, "seq_len", int(constants("run")["seq_len"]))
-        if self.seq_len < 1:
+        if self.seq_len is not None and self.seq_len < 1:
             raise BadInput(f"seq_len={self.seq_len!r} must be a whole number of at least 1.")
+
+    @property
+    def sequence_tokens(self) -> int:
+        """Tokens in a sequence."""
+        return int(constants("run")["seq_len"]) if self.seq_len is None else self.seq_len
 
     def model(
         self,
@@ -70,10 +73,10 @@ class RunFamily:
         return MlpStack(d_model, d_ff, layers, experts, batch, tokens)
 
     def _batch_tokens(self, training_flop: float, experts: int) -> int:
-        sequences = BATCH_LAWS[self.batch_law](training_flop, experts) / self.seq_len
+        sequences = BATCH_LAWS[self.batch_law](training_flop, experts) / self.sequence_tokens
         if self.batch_law == "none":
-            return max(1, int(sequences)) * self.seq_len
-        return experts * round_to_grid(sequences / experts) * self.seq_len
+            return max(1, int(sequences)) * self.sequence_tokens
+        return experts * round_to_grid(sequences / experts) * self.sequence_tokens
 
 
 _LAWS = {"sparsity": SPARSITY_LAWS, "batch_law": BATCH_LAWS, "depth_law": DEPTH_LAWS, "data_law": DATA_LAWS}

@@ -4,19 +4,25 @@ Two thresholds that are easily mixed up are kept apart by name: where *linear sc
 a stated share of its plateau) and the *latency wall* (no cluster of any size finishes in time).
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from walltime.display import html_table
 from walltime.engines import Assumptions
 from walltime.hardware import Cluster
+from walltime.limits.closed_form import NodeBalance, t_crit_flop, t_limit_flop
 from walltime.limits.clusters import Run, sufficient_cluster
 from walltime.limits.families import RunFamily, width_grid
 from walltime.limits.scaling_laws import constants
+from walltime.plan import DEGREES
 from walltime.search import PUBLISHED, Space
+from walltime.units import format_flop
 
 Floats = NDArray[np.float64]
 
@@ -65,7 +71,7 @@ class LinearScalingEnd:
     last_crossing_flop
         The first run after which none is above it again.
     envelope_flop
-        Where the smoothed envelope crosses it; always between the two.
+        Where the smoothed envelope crosses it, between the run before the first crossing and the last crossing.
     """
 
     fraction: float
@@ -85,7 +91,7 @@ class LatencyWall:
     first_infeasible_flop: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Frontier:
     """Runs of ascending training compute, each on the cluster it needs.
 
@@ -126,6 +132,16 @@ class Frontier:
             return LatencyWall(last, None)
         return LatencyWall(last, self.question.family.model(self.infeasible_d_model).training_flop)
 
+    def closed_forms(self, alpha: float = 0) -> tuple[float, float]:
+        """Return T_crit and T_limit of a dense family on this cluster and deadline [FLOP].
+
+        The step of T_limit is one matmul, then a reduce-scatter and an all-gather on every network level.
+        """
+        cluster, deadline_s = self.question.cluster, self.question.deadline_s
+        step_s = cluster.accelerator.matmul_latency_s + 2 * math.fsum(cluster.network.latency_s)
+        t_crit = t_crit_flop(NodeBalance.of(cluster), alpha, deadline_s)
+        return t_crit, t_limit_flop(alpha, deadline_s, step_s)
+
     def linear_scaling_end(self, fraction: float | None = None) -> LinearScalingEnd:
         """Return where utilisation falls to ``fraction`` of the plateau; 0.8 by default, as published."""
         if fraction is None:
@@ -140,11 +156,49 @@ class Frontier:
         last = flop[after] if after < len(flop) else None
         return LinearScalingEnd(fraction, float(first), None if last is None else float(last), self._crossing(threshold))
 
+    def __repr__(self) -> str:
+        end, wall = self.linear_scaling_end(), self.latency_wall
+        shown = {
+            "linear scaling ends": end.envelope_flop,
+            "last feasible": wall.last_feasible_flop,
+            "first infeasible": wall.first_infeasible_flop,
+        }
+        told = ", ".join(f"{name} {format_flop(flop) if flop else 'beyond the runs tried'}" for name, flop in shown.items())
+        return f"Frontier({self.question.cluster.name}, {len(self.runs)} runs: {told} FLOP)"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), self.to_rows())
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a tidy table, one row a run, units in the keys."""
+        question = self.question
+        return [
+            {
+                "accelerator": question.cluster.id,
+                "sparsity_law": question.family.sparsity,
+                "batch_law": question.family.batch_law,
+                "training_flop": run.training_flop,
+                "utilization": run.utilization,
+                "num_gpus": run.num_gpus,
+                "run_time_s": run.run_time_s,
+                "d_model": run.model.d_model,
+                "num_layers": run.model.num_layers,
+                "num_experts": run.model.num_experts,
+                "batch_tokens": run.model.batch_tokens,
+                **{name: run.plan.degree(name) for name in DEGREES},
+                "num_microbatches": run.plan.num_microbatches,
+                "interleave": run.plan.interleave,
+                "schedule": run.plan.schedule,
+                "plan": str(run.plan),
+            }
+            for run in self.runs
+        ]
+
     def envelope(self) -> Floats:
         """Smoothed envelope of the utilisation, (runs,): the mean of the best at or after, and the worst until.
 
-        Both bounds fall with compute, so the mean does, and it crosses a threshold once: not before the curve's
-        first crossing and not after its last.
+        Both bounds fall with compute, so the mean does, and it crosses a threshold once: not before the last run
+        above it that precedes the first crossing, and not after the last crossing.
         """
         best_after = np.maximum.accumulate(self.utilization[::-1])[::-1]
         worst_until = np.minimum.accumulate(self.utilization)
@@ -197,7 +251,9 @@ def frontier(
     return Frontier(question, tuple(runs), None)
 
 
-def _in_order(question: FrontierQuestion, widths: Sequence[int], executor: Executor | None):  # noqa: ANN202
+def _in_order(
+    question: FrontierQuestion, widths: Sequence[int], executor: Executor | None
+) -> Iterator[tuple[int, Run | None]]:
     """Yield each width with its run, so lazily that nothing far beyond the end is computed."""
     if executor is None:
         for width in widths:

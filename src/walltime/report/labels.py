@@ -14,6 +14,8 @@ _CLEAR = 4.0
 """Least distance between text and anything drawn. [px at 100 dpi]"""
 _ALONE = 13.0
 """Least distance between a curve's label and any other curve. [px]"""
+_SHORT = 16
+"""Most characters of a part of a name that is kept on one line."""
 _STEP = 8.0
 """Spacing of the positions that are tried. [px]"""
 
@@ -143,7 +145,7 @@ def _curve_candidates(own: Points, text: str) -> Iterator[tuple[Spot, float]]:
 def mark_spots(scene: Scene, x: float, text: str) -> Iterator[Spot]:
     """Yield where a vertical line's name may go, best first: beside it from the top down, then along it."""
     top, bottom = scene.inside.y1 - 3, scene.inside.y0
-    unbroken = text.replace(" / ", "\u00a0/\u00a0").replace(" %", "\u00a0%")
+    unbroken = _kept_together(text)
     for side, shift in (("left", 6), ("right", -6)):
         for width in (30, 24, 18):
             lines = "\n".join(textwrap.wrap(unbroken, width))
@@ -152,6 +154,13 @@ def mark_spots(scene: Scene, x: float, text: str) -> Iterator[Spot]:
     for y in np.arange(top, bottom, -_STEP):
         yield Spot(text, x + 5, float(y), "left", "top", 90)
         yield Spot(text, x - 5, float(y), "right", "top", 90)
+
+
+def _kept_together(text: str) -> str:
+    """Return a name in which a short last part, "/ 10" and "80 %" stay on one line."""
+    *first, last = text.split(", ")
+    last = last.replace(" ", "\u00a0") if first and len(last) <= _SHORT else last
+    return ", ".join([*first, last]).replace(" / ", "\u00a0/\u00a0").replace(" %", "\u00a0%")
 
 
 def region_spots(scene: Scene, left: float, right: float, text: str) -> Iterator[Spot]:

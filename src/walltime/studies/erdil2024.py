@@ -27,7 +27,6 @@ from walltime.limits import (
     t_limit_flop,
 )
 from walltime.limits.scaling_laws import constants
-from walltime.plan import DEGREES
 from walltime.problems import unknown
 from walltime.search import FULL, PUBLISHED
 from walltime.studies import captions
@@ -57,6 +56,8 @@ _NETWORKS = {
     "Global NVLink, latencies / 10": "h100-sxm-global-nvlink-low-latency",
     "Infinite network, latencies / 10": "h100-sxm-infinite-network-low-latency",
 }
+CLUSTER_LABELS = {cluster_id: label for label, cluster_id in (_NETWORKS | _GENERATIONS).items()}
+"""What the figures call each cluster."""
 _BATCHES = {"No scaling": "none", "Default": "default", "DeepSeek": "deepseek"}
 
 COMPUTE = "training compute [FLOP, 16-bit]"
@@ -85,7 +86,8 @@ def question(key: CurveKey, mode: str) -> FrontierQuestion:
     )
 
 
-def _frontier_of(key: CurveKey, mode: str) -> Frontier:
+def frontier_of(key: CurveKey, mode: str) -> Frontier:
+    """Compute one curve."""
     return frontier(question(key, mode))
 
 
@@ -119,9 +121,9 @@ class Study:
         """Compute these curves, each once."""
         wanted = [key for key in dict.fromkeys(keys) if key not in self._frontiers]
         if self._executor is None:
-            results: Iterable[Frontier] = (_frontier_of(key, self.mode) for key in wanted)
+            results: Iterable[Frontier] = (frontier_of(key, self.mode) for key in wanted)
         else:
-            futures = [self._executor.submit(_frontier_of, key, self.mode) for key in wanted]
+            futures = [self._executor.submit(frontier_of, key, self.mode) for key in wanted]
             results = (future.result() for future in futures)
         for done, (key, result) in enumerate(zip(wanted, results, strict=True)):
             self._frontiers[key] = result
@@ -134,29 +136,8 @@ class Study:
         return self._frontiers[key]
 
 
-def curve_rows(label: str, curve: Frontier) -> list[dict[str, Any]]:
-    """Return a tidy table of a frontier, one row a run."""
-    return [
-        {
-            "curve": label,
-            "accelerator": curve.question.cluster.id,
-            "sparsity_law": curve.question.family.sparsity,
-            "batch_law": curve.question.family.batch_law,
-            "training_flop": run.training_flop,
-            "utilization": run.utilization,
-            "num_gpus": run.num_gpus,
-            "run_time_s": run.run_time_s,
-            "d_model": run.model.d_model,
-            "num_layers": run.model.num_layers,
-            "num_experts": run.model.num_experts,
-            "batch_tokens": run.model.batch_tokens,
-            **{name: run.plan.degree(name) for name in DEGREES},
-            "num_microbatches": run.plan.num_microbatches,
-            "interleave": run.plan.interleave,
-            "schedule": run.plan.schedule,
-        }
-        for run in curve.runs
-    ]
+def _curve_rows(label: str, curve: Frontier) -> list[dict[str, Any]]:
+    return [{"curve": label, **row} for row in curve.to_rows()]
 
 
 def _utilization_figure(
@@ -165,7 +146,7 @@ def _utilization_figure(
     series = tuple(
         Series(label, tuple(curve.training_flop), tuple(curve.utilization)) for label, curve in curves.items()
     )
-    rows = tuple(row for label, curve in curves.items() for row in curve_rows(label, curve))
+    rows = tuple(row for label, curve in curves.items() for row in _curve_rows(label, curve))
     return Figure(
         name,
         title,
@@ -254,10 +235,10 @@ def parallelism_strategies(study: Study) -> Figure:
     first, last = ({k: captions.span(s[i][k] for s in shares_of.values()) for k in _KINDS} for i in (0, -1))
     caption = (
         "Each line is the logarithm of one degree of parallelism over the logarithm of the cluster's size, "
-        "so that the lines of a panel add up to one. From the smallest run to the largest, the pipeline's share "
-        f"goes from {first['PP']} to {last['PP']} over the panels, data parallelism's from {first['DP']} "
-        f"to {last['DP']} and tensor parallelism's from {first['TP']} to {last['TP']}. Depth grows more slowly "
-        "than clusters do."
+        "so that the lines of a panel add up to one. From the smallest run to the largest, the pipeline's "
+        f"share goes from {first['PP']} to {last['PP']} over the panels, data parallelism's from "
+        f"{first['DP']} to {last['DP']} and tensor parallelism's from {first['TP']} to {last['TP']}. Depth "
+        "grows more slowly than clusters do."
     )
     return Figure(
         "parallelism_strategies",
@@ -380,7 +361,7 @@ def article_figure(study: Study) -> Figure:
         COMPUTE,
         UTILIZATION,
         (Panel("", (series,), tuple(marks)),),
-        tuple(curve_rows("H100", curve)),
+        tuple(_curve_rows("H100", curve)),
         y_percent=True,
         x_limits=(_X_START, 1e34),
         y_limits=(0, 0.8),

@@ -1,0 +1,129 @@
+"""``walltime bench``: how fast is this build?"""
+
+import cProfile
+import pstats
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from walltime.cli.common import emit_json, json_option
+from walltime.engines import Assumptions, matmul_device, step_terms
+from walltime.hardware import cluster
+from walltime.limits import RunFamily, frontier
+from walltime.physics.matmul import mlp_layer_matmul_time_s
+from walltime.plan import DEGREES, PlanBatch
+from walltime.report.terminal import table
+from walltime.search.executors import available_cores, workers
+from walltime.studies.erdil2024 import CurveKey, frontier_of, question, study_curves
+
+_BLOCK = 4096
+_BLOCKS = 100
+
+
+@click.command("bench", short_help="How fast is this build?")
+@json_option
+def command(as_json: bool) -> None:
+    """How fast is this build, and what limits it?
+
+    Computes the 19 curves of the paper's studies (each by itself, shared ones too), single curves, and the engine
+    on random plans. Figures are seconds on this machine now; compare builds in one run on one machine.
+    """
+    start_up_cpu_s = time.process_time()
+    result: dict[str, Any] = {"cores": available_cores(), "start_up_cpu_s": round(start_up_cpu_s, 3)}
+    result |= _study()
+    h100 = CurveKey("h100-sxm")
+    result["erdil_h100_dense_curve_cpu_s"] = _best_of(3, lambda: frontier(question(h100, "as_published")))
+    result["erdil_corrected_full_curve_s"] = _best_of(1, lambda: frontier(question(h100, "corrected")))
+    result |= _engine()
+    result["erdil_study_limited_by"] = _shares(lambda: frontier(question(h100, "as_published")))
+    if as_json:
+        emit_json("bench", {}, result, [])
+        return
+    rows = [[name, _shown(value)] for name, value in result.items()]
+    click.echo(table(["measure", "value"], rows, left=True))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {share:.0%}" for name, share in value.items())
+    return f"{value:,.0f}" if isinstance(value, int | float) and value >= 1000 else f"{value:.3g}"
+
+
+def _study() -> dict[str, Any]:
+    """Time all curves side by side, the longest first."""
+    curves = sorted(study_curves(), key=lambda key: key.batch_law != "deepseek")
+    started = time.perf_counter()
+    with workers() as executor:
+        futures = [executor.submit(frontier_of, key, "as_published") for key in curves]
+        runs = sum(len(future.result().runs) for future in futures)
+    elapsed = time.perf_counter() - started
+    return {"erdil_study_s": elapsed, "erdil_study_curves": len(curves), "erdil_study_runs": runs}
+
+
+def _best_of(times: int, call: Callable[[], object]) -> float:
+    """Return the CPU seconds of the fastest of a few calls."""
+    spent = []
+    for _ in range(times):
+        started = time.process_time()
+        call()
+        spent.append(time.process_time() - started)
+    return min(spent)
+
+
+def _engine() -> dict[str, Any]:
+    """Time the engine on one core, all terms of every plan, and how much of it is matmuls."""
+    on, reading = cluster("h100-sxm", parameters="Erdil2024"), Assumptions()
+    device, model, plans = matmul_device(on.accelerator, reading), RunFamily().model(53248), _random_plans()
+    shards = (np.floor(model.d_ff / plans.total("tp_ff")), np.floor(model.d_model / plans.total("tp_model")))
+    tokens = np.floor(model.batch_tokens / (plans.total("dp") * plans.num_microbatches))
+
+    def whole() -> None:
+        for _ in range(_BLOCKS):
+            step_terms(model, device, on.network, plans).step_s(plans.schedule, reading)
+
+    def matmuls() -> None:
+        for _ in range(_BLOCKS):
+            mlp_layer_matmul_time_s(device, *shards, tokens)
+
+    whole()
+    engine_s, matmul_s = _best_of(3, whole), _best_of(3, matmuls)
+    matmul_share = matmul_s / engine_s
+    return {
+        "erdil_plans_per_s": _BLOCK * _BLOCKS / engine_s,
+        "erdil_plans_limited_by": {"matmul model": matmul_share, "network, pipeline and sums": 1 - matmul_share},
+    }
+
+
+def _random_plans() -> PlanBatch:
+    """Return plans with random powers of two on two levels, all different in shape."""
+    rng = np.random.default_rng(0)
+    degrees = {name: np.asfortranarray(2.0 ** rng.integers(0, 6, (_BLOCK, 2))) for name in DEGREES}
+    degrees["ep"][:] = 1
+    microbatches = 2.0 ** rng.integers(3, 12, _BLOCK)
+    return PlanBatch(**degrees, num_microbatches=microbatches, interleave=np.ones(_BLOCK))
+
+
+def _shares(call: Callable[[], object]) -> dict[str, float]:
+    """Return the share of time spent in each room of the library, NumPy's own time counted with its caller."""
+    profile = cProfile.Profile()
+    profile.runcall(call)
+    spent: Counter[str] = Counter()
+    stats: Any = pstats.Stats(profile)
+    for (file, _, _), (_, _, own_s, _, callers) in stats.stats.items():
+        if "walltime" in file:
+            spent[_room(file)] += own_s
+        else:
+            for (caller, _, _), caller_stats in callers.items():
+                spent[_room(caller)] += caller_stats[2]
+    total = sum(spent.values())
+    return {room: own_s / total for room, own_s in spent.most_common(6)}
+
+
+def _room(file: str) -> str:
+    path = Path(file)
+    return f"{path.parent.name}/{path.stem}" if "walltime" in path.parts else "numpy and python"

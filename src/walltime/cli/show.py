@@ -1,0 +1,176 @@
+"""``walltime show``: what is in the catalog, and says who?"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+import msgspec
+
+from walltime.catalog import (
+    DATASHEET,
+    AcceleratorRecord,
+    ClusterRecord,
+    EfficiencyRecord,
+    NetworkRecord,
+    Number,
+    data_root,
+    parameter_set,
+    parameter_sets,
+)
+from walltime.cli.common import emit_json, json_option
+from walltime.engines import FIXES, Assumptions
+from walltime.limits.scaling_laws import BATCH_LAWS, DATA_LAWS, DEPTH_LAWS, SPARSITY_LAWS
+from walltime.plan import SCHEDULES
+from walltime.problems import unknown
+from walltime.report.terminal import table
+
+Row = dict[str, Any]
+_RECORDS: dict[str, Any] = {
+    "accelerators": AcceleratorRecord,
+    "efficiencies": EfficiencyRecord,
+    "networks": NetworkRecord,
+    "clusters": ClusterRecord,
+}
+
+
+def _record_rows(kind: str) -> list[Row]:
+    rows = []
+    for name in parameter_sets():
+        for record in parameter_set(name).all(_RECORDS[kind]):
+            label = getattr(record, "id", None) or record.accelerator
+            aliases = ", ".join(getattr(record, "aliases", []))
+            rows.append({"id": label, "parameters": name, "name": getattr(record, "name", ""), "aliases": aliases})
+    return rows
+
+
+def _constant_rows() -> list[Row]:
+    rows = []
+    for name in parameter_sets():
+        if name == DATASHEET:
+            continue
+        for path, number in parameter_set(name).study().numbers().items():
+            rows.append({"id": path.removeprefix("constants."), "parameters": name, **_number_row(number)})
+    return rows
+
+
+def _law_rows() -> list[Row]:
+    laws = {"depth": DEPTH_LAWS, "sparsity": SPARSITY_LAWS, "batch": BATCH_LAWS, "data": DATA_LAWS}
+    return [
+        {"id": name, "of": what, "meaning": (law.__doc__ or "").split("\n")[0]}
+        for what, named in laws.items()
+        for name, law in named.items()
+    ]
+
+
+def _assumption_rows() -> list[Row]:
+    published, corrected = vars(Assumptions.named("as_published")), vars(Assumptions.named("corrected"))
+    return [
+        {"id": name, "as_published": str(value), "corrected": str(corrected[name]), "meaning": FIXES.get(name, "")}
+        for name, value in published.items()
+    ]
+
+
+def _source_rows() -> list[Row]:
+    text = (data_root() / "sources.bib").read_text(encoding="utf-8")
+    rows = []
+    for entry in re.split(r"\n(?=@)", text):
+        key = re.match(r"@\w+\{([^,]+),", entry.strip())
+        if key:
+            rows.append({"id": key[1], **{name: _bib_field(entry, name) for name in ("year", "title", "url", "note")}})
+    return rows
+
+
+def _bib_field(entry: str, name: str) -> str:
+    found = re.search(rf"\b{name}\s*=\s*\{{(.*?)\}},?\s*\n", entry, re.DOTALL)
+    return re.sub(r"[{}]", "", " ".join(found[1].split())) if found else ""
+
+
+_KINDS: dict[str, Callable[[], list[Row]]] = {
+    **{kind: (lambda kind=kind: _record_rows(kind)) for kind in _RECORDS},
+    "constants": _constant_rows,
+    "laws": _law_rows,
+    "assumptions": _assumption_rows,
+    "schedules": lambda: [{"id": name} for name in SCHEDULES],
+    "parameter-sets": lambda: [{"id": name, "folder": parameter_set(name).root.name} for name in parameter_sets()],
+    "sources": _source_rows,
+}
+
+
+@click.command("show", short_help="What is in the catalog, and says who?")
+@click.argument("what", required=False)
+@click.argument("name", required=False)
+@click.option("--parameters", metavar="SET", help="Whose numbers, where several sets have the name.")
+@json_option
+def command(what: str | None, name: str | None, parameters: str | None, as_json: bool) -> None:
+    """What is in the catalog, and says who?
+
+    WHAT is a kind (accelerators, efficiencies, networks, clusters, constants, laws, assumptions, schedules,
+    parameter-sets, sources) or a name; with a NAME, every number of it and where it is from.
+
+    \b
+    walltime show accelerators
+    walltime show h100-sxm
+    walltime show clusters gb200-nvl72
+    """
+    if what is None:
+        rows = [{"id": kind, "entries": len(make())} for kind, make in _KINDS.items()]
+    elif what in _KINDS and name is None:
+        rows = _KINDS[what]()
+    else:
+        rows = _details(what, name, parameters)
+    if as_json:
+        emit_json("show", {"what": what, "name": name, "parameters": parameters}, {"rows": rows}, [])
+        return
+    columns = [column for column in dict.fromkeys(key for row in rows for key in row)]
+    shown = [column for column in columns if any(str(row.get(column, "")) for row in rows)]
+    click.echo(table([shown[0], *shown[1:]], [[str(row.get(c, "")) for c in shown] for row in rows], left=True))
+
+
+def _details(what: str, name: str | None, parameters: str | None) -> list[Row]:
+    """Return every number of the records of this name."""
+    kinds, label = ([what], name) if name is not None else (list(_RECORDS), what)
+    if name is not None and what not in _RECORDS:
+        if what in _KINDS:
+            found = [row for row in _KINDS[what]() if row["id"] == name]
+            if not found:
+                raise unknown(what.removesuffix("s"), name, [str(row["id"]) for row in _KINDS[what]()])
+            return found
+        raise unknown("kind", what, _KINDS)
+    sets = [parameter_set(parameters)] if parameters else [parameter_set(n) for n in parameter_sets()]
+    rows: list[Row] = []
+    for numbers in sets:
+        for kind in kinds:
+            for record in numbers.all(_RECORDS[kind]):
+                labels = (getattr(record, "id", None) or record.accelerator, getattr(record, "name", ""))
+                if str(label).lower() in (x.lower() for x in (*labels, *getattr(record, "aliases", []))):
+                    rows += _details_of(numbers.name, kind, record)
+    if not rows:
+        names = [row["id"] for kind in kinds for row in _record_rows(kind)]
+        names = names if name is not None else [*names, *_KINDS]
+        raise unknown("name" if name is None else what.removesuffix("s"), label, names, see="walltime show")
+    return rows
+
+
+def _details_of(numbers: str, kind: str, record: Any) -> list[Row]:
+    head = {"parameters": numbers, "of": kind}
+    plain = {
+        field: value
+        for field, value in msgspec.to_builtins(record).items()
+        if isinstance(value, str) and value and field != "schema"
+    }
+    described = [{"number": field, "value": value, **head} for field, value in plain.items()]
+    return described + [{"number": path, **_number_row(n), **head} for path, n in record.numbers().items()]
+
+
+def _number_row(number: Number) -> Row:
+    second = number.second
+    return {
+        "value": number.value if isinstance(number.value, bool) else f"{number.value:.7g}",
+        "kind": number.kind,
+        "source": number.source,
+        "locator": number.locator,
+        "range": "" if number.low is None else f"{number.low:.4g} to {number.high:.4g}",
+        "second source": "" if second is None else f"{second.value:.7g} ({second.source}, {second.locator})",
+        "note": " ".join(filter(None, [number.note, second.note if second else ""])),
+    }
