@@ -23,6 +23,7 @@ from walltime.catalog.schema import (
     Number,
     StudyRecord,
 )
+from walltime.catalog.sources import Source, sources
 
 __all__ = [
     "DATASHEET",
@@ -33,6 +34,7 @@ __all__ = [
     "NetworkRecord",
     "Number",
     "ParameterSet",
+    "Source",
     "StudyRecord",
     "data_root",
     "data_version",
@@ -40,4 +42,5 @@ __all__ = [
     "parameter_set",
     "parameter_sets",
     "read_toml",
+    "sources",
 ]

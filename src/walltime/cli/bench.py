@@ -45,7 +45,7 @@ def command(as_json: bool) -> None:
         emit_json("bench", {}, result, [])
         return
     rows = [[name, _shown(value)] for name, value in result.items()]
-    click.echo(table(["measure", "value"], rows, left=True))
+    click.echo(table(["measure", "value"], rows, left=2))
 
 
 def _shown(value: Any) -> str:

@@ -1,6 +1,5 @@
 """``walltime show``: what is in the catalog, and says who?"""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +13,9 @@ from walltime.catalog import (
     EfficiencyRecord,
     NetworkRecord,
     Number,
-    data_root,
     parameter_set,
     parameter_sets,
+    sources,
 )
 from walltime.cli.common import emit_json, json_option
 from walltime.engines import FIXES, Assumptions
@@ -72,18 +71,10 @@ def _assumption_rows() -> list[Row]:
 
 
 def _source_rows() -> list[Row]:
-    text = (data_root() / "sources.bib").read_text(encoding="utf-8")
-    rows = []
-    for entry in re.split(r"\n(?=@)", text):
-        key = re.match(r"@\w+\{([^,]+),", entry.strip())
-        if key:
-            rows.append({"id": key[1], **{name: _bib_field(entry, name) for name in ("year", "title", "url", "note")}})
-    return rows
-
-
-def _bib_field(entry: str, name: str) -> str:
-    found = re.search(rf"\b{name}\s*=\s*\{{(.*?)\}},?\s*\n", entry, re.DOTALL)
-    return re.sub(r"[{}]", "", " ".join(found[1].split())) if found else ""
+    return [
+        {"id": source.key, "year": source.year, "title": source.title, "url": source.url, "note": source.note}
+        for source in sources().values()
+    ]
 
 
 _KINDS: dict[str, Callable[[], list[Row]]] = {
@@ -122,9 +113,29 @@ def command(what: str | None, name: str | None, parameters: str | None, as_json:
     if as_json:
         emit_json("show", {"what": what, "name": name, "parameters": parameters}, {"rows": rows}, [])
         return
-    columns = [column for column in dict.fromkeys(key for row in rows for key in row)]
+    click.echo(_listed(rows) if "number" in rows[0] else _tabulated(rows))
+
+
+def _tabulated(rows: list[Row]) -> str:
+    """Return a table of the columns that say anything."""
+    columns = dict.fromkeys(key for row in rows for key in row)
     shown = [column for column in columns if any(str(row.get(column, "")) for row in rows)]
-    click.echo(table([shown[0], *shown[1:]], [[str(row.get(c, "")) for c in shown] for row in rows], left=True))
+    return table(shown, [[str(row.get(c, "")) for c in shown] for row in rows], left=len(shown))
+
+
+def _listed(rows: list[Row]) -> str:
+    """Return one number a paragraph, its provenance indented below."""
+    width = max(len(str(row["number"])) for row in rows)
+    lines: list[str] = []
+    for row in rows:
+        if row["number"] in ("id", "accelerator") and not row.get("kind"):
+            lines += ["", f"{row['of']}, {row['parameters']}"]
+        origin = ", ".join(filter(None, [row.get("kind", ""), row.get("source", ""), row.get("locator", "")]))
+        lines.append(f"  {row['number']!s:{width}}  {row['value']}" + (f"   [{origin}]" if origin else ""))
+        for extra in ("range", "second source", "note"):
+            if row.get(extra):
+                lines.append(f"  {'':{width}}    {extra}: {row[extra]}")
+    return "\n".join(lines).strip("\n")
 
 
 def _details(what: str, name: str | None, parameters: str | None) -> list[Row]:

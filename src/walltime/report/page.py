@@ -185,7 +185,8 @@ def _beside(reading: Reading) -> str:
 def _group(quantity: str, rows: Sequence[Sequence[Headline]], readings: Sequence[Reading], width: int) -> str:
     name = prose(_QUANTITIES.get(quantity, quantity.replace("_", " ")))
     lines = "\n".join(_headline(row, readings) for row in rows)
-    return f'<tbody>\n<tr><th colspan="{width}" scope="rowgroup"><span>{name}</span></th></tr>\n{lines}\n</tbody>'
+    heading = f'<tr><th colspan="{width}" scope="rowgroup"><span>{name}</span></th></tr>'
+    return f"<tbody>\n{heading}\n{lines}\n</tbody>"
 
 
 def _headline(row: Sequence[Headline], readings: Sequence[Reading]) -> str:

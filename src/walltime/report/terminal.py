@@ -4,14 +4,14 @@ import math
 from collections.abc import Sequence
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: bool = False) -> str:
-    """Return aligned columns: the first and unnamed ones to the left, the rest to the right unless ``left``."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """Return aligned columns: the first ``left`` ones and those without a name to the left, the rest to the right."""
     cells = [list(header), *[list(row) for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
 
     def line(row: Sequence[str]) -> str:
         return "  ".join(
-            cell.rjust(width) if i and name and not left else cell.ljust(width)
+            cell.rjust(width) if i >= left and name else cell.ljust(width)
             for i, (name, cell, width) in enumerate(zip(header, row, widths, strict=True))
         ).rstrip()
 

@@ -84,8 +84,8 @@ def thresholds_table(rows: Sequence[Thresholds]) -> str:
         ]
     )
     caption = (
-        "Training compute in FLOP. Runs are tried on a grid of widths, so that neither threshold is known better "
-        "than to the next run"
+        "Training compute in FLOP. Runs are tried on a grid of widths, so that neither threshold is known "
+        "better than to the next run"
     )
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="The two thresholds">'
@@ -117,7 +117,7 @@ def ruler(rows: Sequence[Thresholds]) -> str:
     decades = range(low, high + 1)
     ticks = "".join(f'<span style="left:{scale.of(10.0**d):.2f}%">10<sup>{d}</sup></span>' for d in decades)
     key = (
-        '<span><i class="end"></i>linear scaling ends: first to last crossing; line: smoothed envelope</span> '
+        '<span><i class="end"></i>linear scaling ends: first to last crossing (line: envelope)</span> '
         '<span><i class="wall"></i>latency wall: infeasible from here on</span>'
     )
     return (
