@@ -12,8 +12,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from walltime.api import cluster, estimate, limits, model, search
-    from walltime.plan import Plan
+    from walltime.api import cluster, estimate, limits, model, search  # noqa: TC004  (bound by _Package)
+    from walltime.plan import Plan  # noqa: TC004
 
 __version__ = "0.1.0"
 __all__ = ["Plan", "__version__", "cluster", "estimate", "limits", "model", "search"]

@@ -87,7 +87,9 @@ def cluster(
     return chosen if num_gpus is None else chosen.with_num_gpus(num_gpus)
 
 
-def reading(assumptions: str = "as_published", fixes: Iterable[str] = (), space: str | None = None) -> tuple[Assumptions, Space]:
+def reading(
+    assumptions: str = "as_published", fixes: Iterable[str] = (), space: str | None = None
+) -> tuple[Assumptions, Space]:
     """Return how the model is read and which plans are tried: by default the full space if ``corrected``."""
     read = Assumptions.named(assumptions)
     for fix in fixes:
@@ -98,7 +100,12 @@ def reading(assumptions: str = "as_published", fixes: Iterable[str] = (), space:
 
 
 def search(
-    model: MlpStack, cluster: Cluster, *, assumptions: str = "as_published", fixes: Iterable[str] = (), space: str | None = None
+    model: MlpStack,
+    cluster: Cluster,
+    *,
+    assumptions: str = "as_published",
+    fixes: Iterable[str] = (),
+    space: str | None = None,
 ) -> Plan:
     """Return the fastest plan for a model on a cluster of a given size.
 
@@ -118,7 +125,8 @@ def search(
         nearest = next((n for n in candidates if finder.best(n)), None)
         near = f" The nearest smaller cluster with one has {nearest:,}." if nearest else ""
         raise NegativeAnswer(
-            f"no plan of the {tried.name} space divides this model and {cluster.num_gpus:,} accelerators, and fits.{near}"
+            f"no plan of the {tried.name} space divides this model and {cluster.num_gpus:,} accelerators, and fits."
+            + near
         )
     return found.plan
 

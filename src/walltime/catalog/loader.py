@@ -24,6 +24,13 @@ _FOLDERS: dict[type, str] = {
     NetworkRecord: "networks",
 }
 
+_SINGULAR = {
+    "accelerators": "accelerator",
+    "clusters": "cluster",
+    "efficiencies": "efficiency record",
+    "networks": "network",
+}
+
 
 def data_root() -> Path:
     """Return the folder of the data files that walltime ships."""
@@ -92,8 +99,8 @@ class ParameterSet:
         """
         found = self._find(kind, name)
         if found is None:
-            what = _FOLDERS[kind].removesuffix("s") if kind is not EfficiencyRecord else "efficiency record"
-            raise unknown(what, name, self._names(kind), see=f"walltime show {_FOLDERS[kind]}")
+            folder = _FOLDERS[kind]
+            raise unknown(_SINGULAR[folder], name, self._names(kind), see=f"walltime show {folder}")
         return found
 
     def all(self, kind: type[R]) -> list[R]:

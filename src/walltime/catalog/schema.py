@@ -70,7 +70,7 @@ def _walk(node: Any, path: str) -> Any:
             yield from _walk(child, f"{path}.{i}")
 
 
-class AcceleratorRecord(_Record):
+class AcceleratorRecord(_Record, frozen=True):
     """``accelerators/<id>.toml``: what a datasheet says of one accelerator. Peaks are dense."""
 
     id: str
@@ -93,7 +93,7 @@ class AcceleratorRecord(_Record):
     notes: str = ""
 
 
-class EfficiencyRecord(_Record):
+class EfficiencyRecord(_Record, frozen=True):
     """``efficiencies/<id>.toml``: what an accelerator achieves, which no datasheet says."""
 
     accelerator: str
@@ -111,7 +111,7 @@ class LevelRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     size: int | None = None
 
 
-class NetworkRecord(_Record):
+class NetworkRecord(_Record, frozen=True):
     """``networks/<id>.toml``: levels from the innermost outwards; the last has no size."""
 
     id: str
@@ -136,7 +136,7 @@ class Citation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     note: str = ""
 
 
-class ClusterRecord(_Record):
+class ClusterRecord(_Record, frozen=True):
     """``clusters/<id>.toml``: an accelerator and the network that usually joins it."""
 
     id: str
@@ -148,7 +148,7 @@ class ClusterRecord(_Record):
     notes: str = ""
 
 
-class StudyRecord(_Record):
+class StudyRecord(_Record, frozen=True):
     """``study.toml`` of a parameter set: the constants of its model, by table and name."""
 
     id: str

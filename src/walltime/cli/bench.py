@@ -102,7 +102,7 @@ def _engine() -> dict[str, Any]:
 def _random_plans() -> PlanBatch:
     """Return plans with random powers of two on two levels, all different in shape."""
     rng = np.random.default_rng(0)
-    degrees = {name: np.asfortranarray(2.0 ** rng.integers(0, 6, (_BLOCK, 2))) for name in DEGREES}
+    degrees: dict[str, Any] = {name: np.asfortranarray(2.0 ** rng.integers(0, 6, (_BLOCK, 2))) for name in DEGREES}
     degrees["ep"][:] = 1
     microbatches = 2.0 ** rng.integers(3, 12, _BLOCK)
     return PlanBatch(**degrees, num_microbatches=microbatches, interleave=np.ones(_BLOCK))

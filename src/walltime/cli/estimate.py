@@ -1,7 +1,6 @@
 """``walltime estimate``: how long is a step, does it fit, and where does the time go?"""
 
-from collections.abc import Mapping
-
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,8 @@ _PLAN_KEYS = (*DEGREES, "microbatches", "interleave", "schedule", "recompute")
 _MODEL_KEYS = ("model", "sparsity", "batch_law", "seq_len", "d_ff", "layers", "experts", "batch_tokens")
 _OTHER_KEYS = ("on", "parameters", "set", "precision", "engine", "assumptions", "fix", "space")
 
-def _degree_option(name: str, text: str) -> Any:
+
+def _degree_option(name: str, text: str) -> Callable[[Any], Any]:
     flag = f"--{name.replace('_', '-')}"
     return click.option(flag, name, metavar="N[,N...]", help=f"{text}; a list places it by network level.")
 
@@ -54,7 +54,9 @@ def _degree_option(name: str, text: str) -> Any:
 @_degree_option("tp_ff", "Tensor parallelism over d_ff")
 @_degree_option("pp", "Pipeline parallelism")
 @_degree_option("ep", "Expert parallelism")
-@click.option("--microbatches", type=int, metavar="N", help="Microbatches a pipeline. Default: the fewest that fill it.")
+@click.option(
+    "--microbatches", type=int, metavar="N", help="Microbatches a pipeline. Default: the fewest that fill it."
+)
 @click.option("--interleave", type=int, metavar="N", help="Model chunks a pipeline stage. Default 1.")
 @click.option("--schedule", metavar="NAME", help="1f1b or zero-bubble. Default 1f1b.")
 @click.option("--recompute", is_flag=True, default=None, help="Compute activations again in the backward pass.")
@@ -163,7 +165,9 @@ def _degree(name: str, value: Any) -> int | tuple[int, ...]:
     for part in parts:
         text = str(part).strip()
         if isinstance(part, bool) or not text.isascii() or not text.isdigit() or int(text) < 1:
-            raise BadInput(f"{name}={value!r} must be a whole number of at least 1, or a list of them by network level.")
+            raise BadInput(
+                f"{name}={value!r} must be a whole number of at least 1, or a list of them by network level."
+            )
         numbers.append(int(text))
     return numbers[0] if len(numbers) == 1 and not isinstance(value, list) else tuple(numbers)
 

@@ -24,7 +24,12 @@ _CITED = ("erdil2024data", "erdil2024article", "bi2024deepseek", "narayanan2021e
 @click.option("--workers", "num_workers", type=click.IntRange(min=1), help="Processes. Default: every core.")
 @json_option
 def command(
-    paper: str, figures: tuple[str, ...], out: Path | None, modes: tuple[str, ...], num_workers: int | None, as_json: bool
+    paper: str,
+    figures: tuple[str, ...],
+    out: Path | None,
+    modes: tuple[str, ...],
+    num_workers: int | None,
+    as_json: bool,
 ) -> None:
     """Reproduce a paper's figures and headline numbers.
 
@@ -51,8 +56,15 @@ def command(
         compared = {mode: headlines(study) for mode, study in studies.items()}
     written = [] if out is None else _write(out, studies, names)
     if as_json:
-        rows = {mode: [{**vars(h), "deviation": h.deviation, "agrees": h.agrees} for h in compared[mode]] for mode in chosen}
-        emit_json("reproduce", {"paper": PARAMETERS, "figures": names, "modes": chosen}, {"headlines": rows, "files": written}, [])
+        rows = {
+            mode: [{**vars(h), "deviation": h.deviation, "agrees": h.agrees} for h in compared[mode]] for mode in chosen
+        }
+        emit_json(
+            "reproduce",
+            {"paper": PARAMETERS, "figures": names, "modes": chosen},
+            {"headlines": rows, "files": written},
+            [],
+        )
     else:
         click.echo(_table(compared))
         if out is not None:

@@ -1,6 +1,7 @@
 """``walltime show``: what is in the catalog, and says who?"""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -54,7 +55,12 @@ def _constant_rows() -> list[Row]:
 
 
 def _law_rows() -> list[Row]:
-    laws = {"depth": DEPTH_LAWS, "sparsity": SPARSITY_LAWS, "batch": BATCH_LAWS, "data": DATA_LAWS}
+    laws: dict[str, Mapping[str, object]] = {
+        "depth": DEPTH_LAWS,
+        "sparsity": SPARSITY_LAWS,
+        "batch": BATCH_LAWS,
+        "data": DATA_LAWS,
+    }
     return [
         {"id": name, "of": what, "meaning": (law.__doc__ or "").split("\n")[0]}
         for what, named in laws.items()
@@ -78,7 +84,7 @@ def _source_rows() -> list[Row]:
 
 
 _KINDS: dict[str, Callable[[], list[Row]]] = {
-    **{kind: (lambda kind=kind: _record_rows(kind)) for kind in _RECORDS},
+    **{kind: functools.partial(_record_rows, kind) for kind in _RECORDS},
     "constants": _constant_rows,
     "laws": _law_rows,
     "assumptions": _assumption_rows,

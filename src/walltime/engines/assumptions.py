@@ -1,7 +1,7 @@
 """Every modelling choice that is not hardware, workload or plan, with its default."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from walltime.problems import BadInput, unknown
 
@@ -75,7 +75,8 @@ class Assumptions:
             return self
         if name not in FIXES:
             raise unknown("fix", name, [*FIXES, "head"])
-        return replace(self, **{name: True})
+        mended: Any = {name: True}
+        return replace(self, **mended)
 
     def differences(self) -> dict[str, object]:
         """What differs from ``as_published``."""

@@ -2,11 +2,11 @@
 
 import functools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from walltime.arrays import Floats, Indices, Numeric
 from walltime.catalog import parameter_set
 from walltime.engines.assumptions import Assumptions
 from walltime.engines.estimate import Estimate
@@ -17,8 +17,6 @@ from walltime.physics.memory import optimizer_bytes, weight_bytes
 from walltime.physics.pipeline import interface_crossings
 from walltime.plan import PlanBatch, Schedule, bubble_stretch
 from walltime.workload import MlpStack
-
-Floats = NDArray[np.float64]
 
 
 @functools.cache
@@ -75,9 +73,9 @@ class StepTerms:
     dp_s: Floats
     pipeline_latency_s: Floats
     dp_latency_s: Floats
-    bubble_stretch: Floats | float
+    bubble_stretch: Numeric
 
-    def take(self, index: NDArray[np.intp]) -> "StepTerms":
+    def take(self, index: Indices) -> "StepTerms":
         """Return the terms of some of the plans."""
         return StepTerms(*(term[index] if np.ndim(term) else term for term in vars(self).values()))
 
@@ -167,9 +165,7 @@ def _matmul_s(
 class _Traffic:
     """Network time of a step. The cluster's links at one level work in parallel: N accelerators of b bytes/s."""
 
-    def __init__(
-        self, workload: MlpStack, word_bytes: float, network: Network, plans: PlanBatch
-    ) -> None:
+    def __init__(self, workload: MlpStack, word_bytes: float, network: Network, plans: PlanBatch) -> None:
         self.workload = workload
         self.word_bytes = word_bytes
         self.network = network
@@ -183,12 +179,12 @@ class _Traffic:
         """
         model, plans = self.workload, self.plans
         stack_bytes = 2.0 * model.num_layers * model.batch_tokens * self.word_bytes
-        slowest_s: Floats | float = 0
-        latency_s: Floats | float = 0
+        slowest_s: Floats = np.zeros(())
+        latency_s: Floats = np.zeros(())
         groups = ((plans.tp_model, model.d_ff * stack_bytes), (plans.tp_ff, model.d_model * stack_bytes))
-        above = [1.0, 1.0]
+        above: list[Numeric] = [1.0, 1.0]
         for level in reversed(range(self.network.num_levels)):
-            volume: Floats | float = 0
+            volume: Floats = np.zeros(())
             for i, (degrees, message_bytes) in enumerate(groups):
                 degree = degrees[:, level]
                 volume = volume + all_reduce_bytes(degree, message_bytes * above[i])
@@ -201,9 +197,9 @@ class _Traffic:
     def data_parallel(self) -> tuple[Floats, Floats]:
         """All-reduce the gradients of all parameters once a step, hierarchically; levels work at the same time."""
         gradient_bytes = float(self.workload.num_parameters) * self.word_bytes
-        slowest_s: Floats | float = 0
-        latency_s: Floats | float = 0
-        above: Floats | float = 1.0
+        slowest_s: Floats = np.zeros(())
+        latency_s: Floats = np.zeros(())
+        above: Numeric = 1.0
         for level in reversed(range(self.network.num_levels)):
             degree = self.plans.dp[:, level]
             volume = all_reduce_bytes(degree, gradient_bytes * above)
@@ -219,8 +215,10 @@ class _Traffic:
         pp, ep = ([degrees[:, level] for level in levels] for degrees in (plans.pp, plans.ep))
         crossings = interface_crossings(pp, ep, model.num_layers, plans.interleave)
         token_bytes = 2.0 * model.batch_tokens * model.d_model * self.word_bytes
-        time_s = sum(c * (token_bytes / b) for c, b in zip(crossings.volume, self.network.bytes_per_s, strict=True))
-        waits_s = sum(c * (2 * hop_s) for c, hop_s in zip(crossings.waits, self.network.latency_s, strict=True))
+        time_s: Any = sum(
+            c * (token_bytes / b) for c, b in zip(crossings.volume, self.network.bytes_per_s, strict=True)
+        )
+        waits_s: Any = sum(c * (2 * hop_s) for c, hop_s in zip(crossings.waits, self.network.latency_s, strict=True))
         return time_s / self.num_gpus, waits_s
 
 
@@ -257,7 +255,7 @@ def estimate(
     word_bytes, num_parameters = device.word_bytes, float(workload.num_parameters)
     num_gpus = plans.num_gpus
     memory = {
-        "weights": weight_bytes(num_parameters, word_bytes, plans.total("dp")),
+        "weights": np.asarray(weight_bytes(num_parameters, word_bytes, plans.total("dp"))),
         "gradients_and_optimizer": np.full(len(plans), optimizer_bytes(num_parameters, word_bytes)),
     }
     busy = {

@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from walltime.arrays import Floats, Mask
 from walltime.display import html_table
 from walltime.hardware import Cluster
 from walltime.plan import PlanBatch
 from walltime.units import format_time
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,7 +64,7 @@ class Estimate:
         return self.step_flop / (self.cluster.accelerator.peak_flop_per_s * self.plans.num_gpus) / self.time_s
 
     @property
-    def fits(self) -> NDArray[np.bool_]:
+    def fits(self) -> Mask:
         """Whether what is counted fits the cluster's memory, (plans,)."""
         return np.add.reduce(list(self.memory_bytes.values())) <= self.memory_capacity_bytes
 

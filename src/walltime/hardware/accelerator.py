@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from walltime.catalog import AcceleratorRecord, EfficiencyRecord, Number, ParameterSet
 from walltime.problems import unknown
@@ -93,8 +94,8 @@ class Accelerator:
         if chosen not in offered:
             raise unknown(f"precision of {chip.id}", chosen, offered)
         numbers = chip.numbers() | achieved.numbers()
-        plain = {
-            path: number.value
+        plain: dict[str, Any] = {
+            path: number.value if isinstance(number.value, bool) else float(number.value)
             for path, number in numbers.items()
             if path in cls.__dataclass_fields__ and path != "peak_flop_per_s"
         }
@@ -105,5 +106,5 @@ class Accelerator:
             peak_flop_per_s=float(chip.peak_flop_per_s[chosen].value),
             word_bytes=_WORD_BYTES[chosen],
             provenance=numbers,
-            **{path: value if isinstance(value, bool) else float(value) for path, value in plain.items()},
+            **plain,
         )

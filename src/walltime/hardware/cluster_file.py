@@ -49,9 +49,7 @@ def cluster_from_file(path: Path) -> Cluster:
         content = msgspec.convert(raw, _ClusterFile)
     except msgspec.ValidationError as error:
         raise BadInput(f"{path}: {error}. Valid fields: {', '.join(_ClusterFile.__struct_fields__)}.") from None
-    accelerator = Accelerator.from_catalog(
-        parameter_set(content.parameters), content.accelerator, content.precision
-    )
+    accelerator = Accelerator.from_catalog(parameter_set(content.parameters), content.accelerator, content.precision)
     name = content.name or path.stem
     network = _network(path, name, content.level)
     cluster = Cluster(path.stem, name, accelerator, network, parameters=content.parameters)

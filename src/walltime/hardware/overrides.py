@@ -3,7 +3,9 @@
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
+from walltime.hardware.accelerator import Accelerator
 from walltime.hardware.cluster import Cluster
 from walltime.hardware.network import Network
 from walltime.problems import BadInput, unknown
@@ -53,7 +55,7 @@ def _apply(cluster: Cluster, path: str, value: str) -> Cluster:
     raise unknown("field in --set", path, _valid_paths(cluster.network))
 
 
-def _accelerator(cluster: Cluster, name: str, value: str, path: str):  # noqa: ANN202
+def _accelerator(cluster: Cluster, name: str, value: str, path: str) -> Accelerator:
     chip = cluster.accelerator
     if name == "achievable_fraction":
         fraction = _multiple(value, chip.achievable_fraction, path, lambda text: _plain(text, path))
@@ -63,7 +65,8 @@ def _accelerator(cluster: Cluster, name: str, value: str, path: str):  # noqa: A
     if name not in _ACCELERATOR_FIELDS:
         raise unknown("field in --set", path, _valid_paths(cluster.network))
     attribute, dimension = _ACCELERATOR_FIELDS[name]
-    return replace(chip, **{attribute: _quantity(value, getattr(chip, attribute), dimension, path)})
+    changed: Any = {attribute: _quantity(value, getattr(chip, attribute), dimension, path)}
+    return replace(chip, **changed)
 
 
 def _network(network: Network, rest: str, value: str, path: str) -> Network:
@@ -84,7 +87,8 @@ def _network(network: Network, rest: str, value: str, path: str) -> Network:
     numbers = list(getattr(network, attribute))
     for index in range(network.num_levels) if not level else [_level_index(network, level)]:
         numbers[index] = _quantity(value, numbers[index], dimension, path)
-    return replace(network, **{attribute: tuple(numbers)})
+    changed: Any = {attribute: tuple(numbers)}
+    return replace(network, **changed)
 
 
 def _with_sizes(network: Network, value: str, path: str) -> Network:

@@ -7,9 +7,13 @@ peak, W_net and W_mem words/s one way of its network and memory:
 * a shard needs s = 4 X / (3 W_net), below which two-dimensional tensor parallelism waits for the network;
 * a zero-bubble pipeline needs two nanobatches a stage, so a batch takes at least 12 L s^2 n / X.
 
-.. math:: T_\text{crit} = \left[\frac{1}{960}\left(\frac{b_0}{L_0} T_0^{-\alpha} \frac{X t}{s^2 n}\right)^2\right]^{1/(1-2\alpha)}
+.. math::
 
-.. math:: T_\text{limit} = \left[\frac{3}{320}\left(\frac{b_0}{L_0} T_0^{-\alpha} \frac{t}{\tau}\right)^2\right]^{1/(1-2\alpha)}
+    T_\text{crit} = \left[\frac{1}{960}
+        \left(\frac{b_0}{L_0} T_0^{-\alpha} \frac{X t}{s^2 n}\right)^2\right]^{1/(1-2\alpha)}
+    \qquad
+    T_\text{limit} = \left[\frac{3}{320}
+        \left(\frac{b_0}{L_0} T_0^{-\alpha} \frac{t}{\tau}\right)^2\right]^{1/(1-2\alpha)}
 
 where batch over depth grows as (b_0 / L_0)(T / T_0)^alpha. Both are returned in FLOP.
 

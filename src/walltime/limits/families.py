@@ -1,5 +1,6 @@
 """Families of runs: one model for every width, by the scaling laws."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from walltime.limits.scaling_laws import (
@@ -79,7 +80,12 @@ class RunFamily:
         return experts * round_to_grid(sequences / experts) * self.sequence_tokens
 
 
-_LAWS = {"sparsity": SPARSITY_LAWS, "batch_law": BATCH_LAWS, "depth_law": DEPTH_LAWS, "data_law": DATA_LAWS}
+_LAWS: dict[str, Mapping[str, object]] = {
+    "sparsity": SPARSITY_LAWS,
+    "batch_law": BATCH_LAWS,
+    "depth_law": DEPTH_LAWS,
+    "data_law": DATA_LAWS,
+}
 
 
 def width_grid() -> list[int]:

@@ -7,12 +7,12 @@ a stated share of its plateau) and the *latency wall* (no cluster of any size fi
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from walltime.arrays import Floats
 from walltime.display import html_table
 from walltime.engines import Assumptions
 from walltime.hardware import Cluster
@@ -23,8 +23,6 @@ from walltime.limits.scaling_laws import constants
 from walltime.plan import DEGREES
 from walltime.search import PUBLISHED, Space
 from walltime.units import format_flop
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class FrontierQuestion:
     family: RunFamily
     deadline_s: float
     space: Space = PUBLISHED
-    assumptions: Assumptions = Assumptions()
+    assumptions: Assumptions = field(default_factory=Assumptions)
     widths: tuple[int, ...] = ()
 
     def run(self, d_model: int) -> Run | None:
@@ -154,7 +152,9 @@ class Frontier:
         above_last = np.nonzero(~below)[0]
         after = above_last[-1] + 1 if len(above_last) else 0
         last = flop[after] if after < len(flop) else None
-        return LinearScalingEnd(fraction, float(first), None if last is None else float(last), self._crossing(threshold))
+        return LinearScalingEnd(
+            fraction, float(first), None if last is None else float(last), self._crossing(threshold)
+        )
 
     def __repr__(self) -> str:
         end, wall = self.linear_scaling_end(), self.latency_wall
@@ -163,7 +163,9 @@ class Frontier:
             "last feasible": wall.last_feasible_flop,
             "first infeasible": wall.first_infeasible_flop,
         }
-        told = ", ".join(f"{name} {format_flop(flop) if flop else 'beyond the runs tried'}" for name, flop in shown.items())
+        told = ", ".join(
+            f"{name} {format_flop(flop) if flop else 'beyond the runs tried'}" for name, flop in shown.items()
+        )
         return f"Frontier({self.question.cluster.name}, {len(self.runs)} runs: {told} FLOP)"
 
     def _repr_html_(self) -> str:

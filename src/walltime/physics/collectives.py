@@ -3,11 +3,7 @@
 Every function takes one network level at a time; the engine says how levels combine.
 """
 
-import numpy as np
-from numpy.typing import NDArray
-
-Floats = NDArray[np.float64]
-Numeric = Floats | float
+from walltime.arrays import Numeric
 
 
 def all_reduce_bytes(degree: Numeric, message_bytes: Numeric) -> Numeric:

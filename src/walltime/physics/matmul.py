@@ -9,13 +9,11 @@ Transposing a weight matrix swaps the rows and columns of its tiling, so the mat
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Numeric = Floats | float
+from walltime.arrays import Numeric
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ class _Work(NamedTuple):
 
     def transposed(self) -> "_Work":
         """The same weights used the other way round."""
-        swap = {name: _swapped(getattr(self, name)) for name in ("cache", "sm", "sm_copies", "block")}
+        swap: dict[str, Any] = {name: _swapped(getattr(self, name)) for name in ("cache", "sm", "sm_copies", "block")}
         return self._replace(left_bytes=self.right_bytes, right_bytes=self.left_bytes, **swap)
 
 

@@ -1,9 +1,6 @@
 """Memory of weights, optimizer state and activations."""
 
-import numpy as np
-from numpy.typing import NDArray
-
-Numeric = NDArray[np.float64] | float
+from walltime.arrays import Numeric
 
 
 def weight_bytes(num_parameters: float, word_bytes: float, dp: Numeric) -> Numeric:

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from walltime.arrays import Floats, Mask
 
 
 class Crossings(NamedTuple):
@@ -16,9 +15,7 @@ class Crossings(NamedTuple):
     waits: list[Floats]
 
 
-def interface_crossings(
-    pp: Sequence[Floats], ep: Sequence[Floats], num_layers: float, interleave: Floats
-) -> Crossings:
+def interface_crossings(pp: Sequence[Floats], ep: Sequence[Floats], num_layers: float, interleave: Floats) -> Crossings:
     r"""Count crossings of the L - 1 interfaces between layers, per network level.
 
     At an interface a token changes pipeline stage at some level (or not at all) and, independently, expert rank at
@@ -74,7 +71,7 @@ def _stage_changes(pp: Sequence[Floats], interleave: Floats) -> list[Floats]:
     return counts[::-1]
 
 
-def _expert_moves(ep: Sequence[Floats]) -> tuple[list[Floats], list[NDArray[np.bool_]]]:
+def _expert_moves(ep: Sequence[Floats]) -> tuple[list[Floats], list[Mask]]:
     """Probability that the next expert is reached at this level, and whether this is the highest level in use."""
     moves, highest = [], []
     above: Floats | float = 1

@@ -3,11 +3,9 @@
 import functools
 
 import numpy as np
-from numpy.typing import NDArray
 
+from walltime.arrays import Floats, Indices
 from walltime.plan.plan import DEGREES, PlanBatch
-
-Floats = NDArray[np.float64]
 
 
 def level_sizes(num_gpus: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
@@ -38,7 +36,7 @@ def level_sizes(num_gpus: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @functools.cache
-def _ordered_factorisations(size: int, parts: int) -> NDArray[np.float64]:
+def _ordered_factorisations(size: int, parts: int) -> Floats:
     """Every way to write ``size`` as an ordered product, (ways, parts)."""
     if parts == 1:
         return np.array([[size]], dtype=np.float64)
@@ -51,7 +49,7 @@ def _ordered_factorisations(size: int, parts: int) -> NDArray[np.float64]:
     return np.array(rows, dtype=np.float64)
 
 
-def placements(plans: PlanBatch, sizes: tuple[int, ...]) -> tuple[PlanBatch, NDArray[np.intp]]:
+def placements(plans: PlanBatch, sizes: tuple[int, ...]) -> tuple[PlanBatch, Indices]:
     """Return every placement of every plan on the network levels.
 
     Parameters

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from walltime.arrays import Floats, Indices, Mask
 from walltime.plan.schedule import SCHEDULES, Schedule
 from walltime.problems import BadInput, unknown
 
-Floats = NDArray[np.float64]
 DEGREES = ("dp", "tp_model", "tp_ff", "pp", "ep")
 """Data parallel; tensor parallel over d_model and over d_ff; pipeline; expert."""
 
@@ -130,7 +129,7 @@ class PlanBatch:
             product = product * self.total(name)
         return product
 
-    def take(self, index: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "PlanBatch":
+    def take(self, index: Indices | Mask | slice) -> "PlanBatch":
         """Return some of the plans."""
         arrays = {f.name: getattr(self, f.name)[index] for f in fields(self) if f.name not in _SHARED}
         return replace(self, **arrays)
@@ -160,9 +159,7 @@ class PlanBatch:
         lengths = {len(getattr(p, name)) if p.is_placed else 0 for p in plans for name in DEGREES}
         if len(lengths) != 1 or 0 in lengths:
             raise BadInput("every degree of every plan in a batch must be placed on the same network levels.")
-        degrees = {
-            name: np.asfortranarray([getattr(p, name) for p in plans], dtype=np.float64) for name in DEGREES
-        }
+        degrees = {name: np.asfortranarray([getattr(p, name) for p in plans], dtype=np.float64) for name in DEGREES}
         return cls(
             **degrees,
             num_microbatches=np.array([p.num_microbatches for p in plans], dtype=np.float64),

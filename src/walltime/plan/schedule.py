@@ -3,15 +3,15 @@
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from walltime.arrays import Floats
+
 Schedule = Literal["1f1b", "zero-bubble"]
 SCHEDULES: tuple[Schedule, ...] = ("1f1b", "zero-bubble")
 """``1f1b`` includes its interleaved form (interleave > 1); ``zero-bubble`` is ZB-H2 (Qi et al. 2023)."""
 
 
-def smallest_num_microbatches(schedule: Schedule, pp: Floats) -> Floats:
+def smallest_num_microbatches(schedule: Schedule, pp: int) -> int:
     """Microbatches that a pipeline of ``pp`` stages needs to stay full: ``pp``, or ``2 pp`` for zero-bubble."""
     return 2 * pp if schedule == "zero-bubble" else pp
 

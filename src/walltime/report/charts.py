@@ -160,7 +160,8 @@ class _Chart:
         self.rows = math.ceil(panels / self.columns)
         size = (7.0, 4.3) if panels == 1 else (9.0, 1.0 + 2.35 * self.rows)
         self.drawing = Drawing(figsize=size, dpi=100)
-        self.renderer = FigureCanvasAgg(self.drawing).get_renderer()
+        canvas: Any = FigureCanvasAgg(self.drawing)
+        self.renderer = canvas.get_renderer()
         self.labels = list(dict.fromkeys(series.label for panel in figure.panels for series in panel.series))
         grid = self.drawing.subplots(self.rows, self.columns, sharex=True, sharey=True, squeeze=False)
         self.axes = list(grid.flat)[:panels]
@@ -232,7 +233,8 @@ class _Chart:
             (self.axes[0].yaxis, self.figure.y_log, 7 if single else 5),
         ):
             if is_log:
-                labelled, other = decade_ticks(*sorted(axis.get_view_interval()), most)
+                low, high = sorted(axis.get_view_interval())
+                labelled, other = decade_ticks(low, high, most)
                 axis.set_major_locator(FixedLocator(labelled))
                 axis.set_minor_locator(FixedLocator(other))
                 axis.set_major_formatter(FuncFormatter(_power))

@@ -31,7 +31,8 @@ def limits_text(result: Frontier, share: float) -> str:
     lines += [
         "utilisation against training compute",
         curve(result.training_flop, result.utilization, y_max=result.plateau, marks=marks, threshold=threshold),
-        f"        . {share:.0%} of the plateau of {result.plateau:.0%}    : smoothed envelope crosses it    | latency wall",
+        f"        . {share:.0%} of the plateau of {result.plateau:.0%}    : smoothed envelope crosses it    "
+        "| latency wall",
         "",
         _thresholds(result, share),
         "",
@@ -60,7 +61,9 @@ def _thresholds(result: Frontier, share: float) -> str:
     ]
     if result.question.family.sparsity == "dense":
         t_crit, t_limit = result.closed_forms()
-        lines.append(f"Closed forms at alpha = 0: T_crit {format_flop(t_crit, 2)}, T_limit {format_flop(t_limit, 2)} FLOP")
+        lines.append(
+            f"Closed forms at alpha = 0: T_crit {format_flop(t_crit, 2)}, T_limit {format_flop(t_limit, 2)} FLOP"
+        )
     return "\n".join(lines)
 
 

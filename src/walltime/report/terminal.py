@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from walltime.arrays import Floats
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
     """Return aligned columns: the first ``left`` ones and those without a name to the left, the rest to the right."""
@@ -24,8 +26,8 @@ def bar(share: float, width: int = 30) -> str:
 
 
 def curve(
-    x: Sequence[float],
-    y: Sequence[float],
+    x: Sequence[float] | Floats,
+    y: Sequence[float] | Floats,
     *,
     y_max: float,
     marks: Sequence[tuple[float, str]] = (),
@@ -64,7 +66,10 @@ def curve(
     for x_value, y_value in zip(x, y, strict=True):
         canvas[line(y_value)][column(x_value)] = "*"
     labelled = {0: y_max, height - 1: 0.0, **({line(threshold): threshold} if threshold is not None else {})}
-    lines = [f"{labelled[i] * 100:5.1f}% |{''.join(row)}" if i in labelled else f"{'':6} |{''.join(row)}" for i, row in enumerate(canvas)]
+    lines = [
+        f"{labelled[i] * 100:5.1f}% |{''.join(row)}" if i in labelled else f"{'':6} |{''.join(row)}"
+        for i, row in enumerate(canvas)
+    ]
     return "\n".join([*lines, f"{'':7}+{'-' * width}", _axis(lowest, span, width)])
 
 

@@ -7,10 +7,13 @@ Notation: N accelerators of F sustained FLOP/s, w bytes a word, b the bandwidths
 smallest latency, L layers, E experts, B tokens, M microbatches, v chunks a stage.
 
 **One level at best.** `Network.flattened` is no slower than the network for any placement: levels of an all-reduce
-carry volumes a_1.. with a sum that does not depend on the placement, since
-:math:`\sum_\ell (p_\ell - 1) \prod_{j>\ell} p_j = \prod p_\ell - 1`, and :math:`\max_\ell a_\ell / b_\ell \ge \sum a_\ell
-/ \sum b_\ell`. Point-to-point crossings sum likewise over levels, and :math:`\sum a_\ell/b_\ell` is larger still. Whoever waits
-at all waits for the smallest latency at least.
+carry volumes a_1.. whose sum does not depend on the placement, and a mediant lies between its parts:
+
+.. math:: \sum_\ell (p_\ell - 1) \prod_{j>\ell} p_j = \prod_\ell p_\ell - 1, \qquad
+          \max_\ell \frac{a_\ell}{b_\ell} \ge \frac{\sum a_\ell}{\sum b_\ell}
+
+Point-to-point crossings sum likewise over levels, and the sum of a_l / b_l is larger still. Whoever waits at all
+waits for the smallest latency at least.
 
 **Arithmetic.** The matmuls of a step perform 6 (P/E) B' FLOP at no more than F each, with B' <= B the tokens left
 after rounding shares down, so they take at least 6 (P/E) B' / (N F). Every microbatch of every layer and held expert
@@ -33,17 +36,14 @@ and the latency that more microbatches add can be added to it.
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from walltime.arrays import Floats
 from walltime.engines import Assumptions, StepTerms, matmul_device, step_terms, traffic_terms
 from walltime.hardware import Cluster
 from walltime.physics.collectives import all_reduce_bytes
 from walltime.plan import PlanBatch, Schedule, bubble_stretch
 from walltime.search.space import Grid, Shares
 from walltime.workload import MlpStack
-
-Floats = NDArray[np.float64]
-
 
 _MATMULS_A_LAYER = 6
 

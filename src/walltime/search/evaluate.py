@@ -2,20 +2,19 @@
 
 import math
 from collections import Counter
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from walltime.engines import Assumptions, Estimate, StepTerms, estimate, step_terms
+from walltime.arrays import Floats, Indices, Mask
+from walltime.engines import Assumptions, StepTerms, step_terms
 from walltime.hardware import Cluster
 from walltime.physics.memory import optimizer_bytes, weight_bytes
-from walltime.plan import SCHEDULES, Plan, PlanBatch, Schedule, bubble_stretch, level_sizes, placements
+from walltime.plan import SCHEDULES, Plan, PlanBatch, Schedule, level_sizes, placements
 from walltime.search.bounds import Bounds
 from walltime.search.space import FULL, Choices, Shares, Space, grid, split
 from walltime.workload import MlpStack
 
-Floats = NDArray[np.float64]
 _SLACK = 1 + 1e-9  # bounds and times round differently; nothing within this of the best is dropped
 _FIRST_BLOCK = 16  # shares in the first block, whose best is a good bar for the rest
 
@@ -93,7 +92,7 @@ class Search:
         run_time_s = self.model.num_steps * bar.time_s
         return Found(bar.plan, bar.time_s, run_time_s, bar.communication_s, dict(self.counts))
 
-    def _fits(self, shares: Shares, num_gpus: int) -> NDArray[np.bool_]:
+    def _fits(self, shares: Shares, num_gpus: int) -> Mask:
         word_bytes, parameters = self.cluster.accelerator.word_bytes, float(self.model.num_parameters)
         needed = weight_bytes(parameters, word_bytes, shares.dp) + optimizer_bytes(parameters, word_bytes)
         return np.asarray(needed <= num_gpus * self.cluster.accelerator.hbm_bytes)
@@ -108,7 +107,7 @@ class _Bar:
         self.communication_s = math.inf
         self.plan: Plan | None = None
 
-    def passes(self, bound_s: Floats) -> NDArray[np.bool_]:
+    def passes(self, bound_s: Floats) -> Mask:
         """Whether a plan with this lower bound could be the answer."""
         return np.asarray(bound_s <= _SLACK * min(self.below_s, self.time_s))
 
@@ -158,7 +157,7 @@ class _Pool:
             if len(block):
                 self._search_block(bar, block)
 
-    def _search_block(self, bar: _Bar, block: NDArray[np.intp]) -> None:
+    def _search_block(self, bar: _Bar, block: Indices) -> None:
         """Place a block of shares, then try every microbatch count and interleaving of what is left."""
         plans = self.shares.take(block).plans(self.fewest[block], np.ones(len(block)), self.schedule)
         index = np.arange(len(block))

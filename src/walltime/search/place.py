@@ -1,6 +1,7 @@
 """Placing one given plan: the fastest way to put its degrees on the network's levels."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,8 @@ def placed_plan(model: MlpStack, cluster: Cluster, plan: Plan, assumptions: Assu
     if plan.is_placed:
         return plan
     assumptions = assumptions or Assumptions()
-    flat = PlanBatch.of([replace(plan, **{name: (plan.degree(name),) for name in DEGREES})])
+    on_one_level: Any = {name: (plan.degree(name),) for name in DEGREES}
+    flat = PlanBatch.of([replace(plan, **on_one_level)])
     placed, _ = placements(flat, level_sizes(plan.num_gpus, cluster.network.level_sizes))
     terms = step_terms(model, matmul_device(cluster.accelerator, assumptions), cluster.network, placed)
     communication_s = terms.tp_s + terms.pp_s + terms.dp_s

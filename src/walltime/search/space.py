@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from walltime.arrays import Floats, Indices, Mask
 from walltime.plan import PlanBatch, Schedule, divisors, smallest_num_microbatches
 from walltime.problems import unknown
 from walltime.workload import MlpStack
 
-Floats = NDArray[np.float64]
 _LARGEST_SQUARE_RATIO = 4  # the published search splits T with isqrt(T) <= T_f <= 4 isqrt(T)
 _NUM_KEPT: dict[Schedule, int] = {"1f1b": 4, "zero-bubble": 1}  # microbatch counts that it tries
 
@@ -100,7 +99,7 @@ class Shares:
     def __len__(self) -> int:
         return len(self.dp)
 
-    def take(self, index: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Shares":
+    def take(self, index: Indices | Mask | slice) -> "Shares":
         """Return some of them."""
         return Shares(*(getattr(self, name)[index] for name in ("dp", "tp_model", "tp_ff", "pp", "ep")))
 
@@ -127,7 +126,7 @@ class Grid:
     pp: Floats
     ep: Floats
 
-    def take(self, index: NDArray[np.bool_]) -> "Grid":
+    def take(self, index: Mask) -> "Grid":
         """Return some of the points."""
         return Grid(self.dp[index], self.tp[index], self.pp[index], self.ep[index])
 
@@ -158,7 +157,7 @@ def split(space: Space, model: MlpStack, points: Grid) -> Shares:
     return Shares(points.dp[index], tp_model, tp_ff, points.pp[index], points.ep[index])
 
 
-def expand(options: Sequence[Floats], which: NDArray[np.intp]) -> tuple[NDArray[np.intp], Floats]:
+def expand(options: Sequence[Floats], which: Indices) -> tuple[Indices, Floats]:
     """Pair every item with each of its options.
 
     Parameters
@@ -198,7 +197,7 @@ class Choices:
         counts = [self._counts_of(key, schedule) for key in keys.tolist()]
         return np.array([c[0] if c else np.inf for c in counts])[which]
 
-    def all(self, dp: Floats, pp: Floats, schedule: Schedule) -> tuple[NDArray[np.intp], Floats]:
+    def all(self, dp: Floats, pp: Floats, schedule: Schedule) -> tuple[Indices, Floats]:
         """Return every (microbatch count, interleaving) of each: the index and (2, choices), as `expand`."""
         keys, which = np.unique(dp + 1j * pp, return_inverse=True)
         return expand([self._pairs_of(key, schedule) for key in keys.tolist()], which)

@@ -46,20 +46,14 @@ def wall_marks(curves: Mapping[str, Frontier]) -> tuple[Mark, ...]:
         at = curves[labels[0]].latency_wall.first_infeasible_flop
         walls[at] = _wall_name(labels, curves)
     last = None if None in walls else max(at for at in walls if at)
-    return tuple(
-        Mark(at, name, ends=at == last) for at, name in sorted((a, n) for a, n in walls.items() if a)
-    )
+    return tuple(Mark(at, name, ends=at == last) for at, name in sorted((a, n) for a, n in walls.items() if a))
 
 
 def _wall_name(labels: Sequence[str], curves: Mapping[str, Frontier]) -> str:
     """Name a wall after what the curves that end there, and only they, have in common."""
     shared = [set(label.split(", ")) for label in labels]
     others = {part for label in curves if label not in labels for part in label.split(", ")}
-    names = [
-        part
-        for part in labels[0].split(", ")
-        if all(part in parts for parts in shared) and part not in others
-    ]
+    names = [part for part in labels[0].split(", ") if all(part in parts for parts in shared) and part not in others]
     return ", ".join(["latency wall", *names]) if len(labels) < len(curves) else "latency wall"
 
 
@@ -116,9 +110,7 @@ def two_thresholds(curve: Frontier, closed_form_flop: float) -> str:
     """Tell the end of linear scaling from the latency wall, on one curve."""
     end, wall = curve.linear_scaling_end(), curve.latency_wall
     first, last = end.first_crossing_flop, end.last_crossing_flop
-    fallen = (
-        f"Linear scaling ends where utilisation has fallen to {100 * end.fraction:.0f} % of its plateau: "
-    )
+    fallen = f"Linear scaling ends where utilisation has fallen to {100 * end.fraction:.0f} % of its plateau: "
     if first is None:
         fallen += "it does not, up to the largest run."
     elif first == last:
@@ -149,9 +141,7 @@ def reference_compute(mended: bool, ratio: float, alpha: float) -> str:
     """Say what defect 5 does to a closed form at ``alpha``, and whether it is mended here."""
     effect = f"which puts the curve {ratio:.2g} times lower at α = {alpha:g}, and higher below α = 0"
     if mended:
-        return (
-            f"All of it is in multiply-adds here; as published, the reference compute is in FLOP, {effect}."
-        )
+        return f"All of it is in multiply-adds here; as published, the reference compute is in FLOP, {effect}."
     return f"As published, the reference compute is in FLOP and all the rest in multiply-adds, {effect}."
 
 

@@ -140,9 +140,7 @@ def _curve_rows(label: str, curve: Frontier) -> list[dict[str, Any]]:
     return [{"curve": label, **row} for row in curve.to_rows()]
 
 
-def _utilization_figure(
-    name: str, title: str, caption: str, curves: dict[str, Frontier], x_end: float
-) -> Figure:
+def _utilization_figure(name: str, title: str, caption: str, curves: dict[str, Frontier], x_end: float) -> Figure:
     series = tuple(
         Series(label, tuple(curve.training_flop), tuple(curve.utilization)) for label, curve in curves.items()
     )
@@ -198,9 +196,7 @@ def batch_size_scaling(study: Study) -> Figure:
     """Utilisation under three laws of how batches grow (specification 1.6, third figure)."""
     curves = _curves(study, {label: CurveKey("h100-sxm", "dense", law) for label, law in _BATCHES.items()})
     further = captions.first_crossing_ratio(curves["DeepSeek"], curves["No scaling"])
-    effect = (
-        "" if further is None else f" The law alone {captions.moved('the end of linear scaling', further)}."
-    )
+    effect = "" if further is None else f" The law alone {captions.moved('the end of linear scaling', further)}."
     caption = (
         f"How far a run scales if batches may grow faster or slower with its compute, on the same hardware. "
         f"{captions.ends(curves)}{effect} The closed forms say why: what counts is α, the exponent of "
@@ -260,10 +256,7 @@ def _log_shares(num_gpus: int, plan: Any) -> dict[str, float]:
         "PP": plan.degree("pp"),
         "EP": plan.degree("ep"),
     }
-    return {
-        kind: math.log(degree) / math.log(num_gpus) if num_gpus > 1 else 0.0
-        for kind, degree in degrees.items()
-    }
+    return {kind: math.log(degree) / math.log(num_gpus) if num_gpus > 1 else 0.0 for kind, degree in degrees.items()}
 
 
 def _alphas() -> list[float]:
@@ -273,20 +266,14 @@ def _alphas() -> list[float]:
 def t_crit_sensitivity(study: Study) -> Figure:
     """T_crit against the exponent alpha (specification 1.6, fifth figure)."""
     mended = study.mode == "corrected"
-    nodes = {
-        label: NodeBalance.of(cluster(gpu, parameters=PARAMETERS)) for label, gpu in _GENERATIONS.items()
-    }
+    nodes = {label: NodeBalance.of(cluster(gpu, parameters=PARAMETERS)) for label, gpu in _GENERATIONS.items()}
     series, rows = [], []
     for label, node in nodes.items():
         values = tuple(t_crit_flop(node, alpha, mac_reference=mended) for alpha in _alphas())
         series.append(Series(label, tuple(_alphas()), values))
         gpu = _GENERATIONS[label]
-        rows += [
-            {"accelerator": gpu, "alpha": a, "t_crit_flop": v} for a, v in zip(_alphas(), values, strict=True)
-        ]
-    at_zero = captions.listed(
-        f"{captions.flop(t_crit_flop(node))} FLOP for {label}" for label, node in nodes.items()
-    )
+        rows += [{"accelerator": gpu, "alpha": a, "t_crit_flop": v} for a, v in zip(_alphas(), values, strict=True)]
+    at_zero = captions.listed(f"{captions.flop(t_crit_flop(node))} FLOP for {label}" for label, node in nodes.items())
     last, node = _alphas()[-1], nodes["H100"]
     powers = captions.powers(sensitivities(T_CRIT_POWERS, 0))
     caption = (
@@ -297,9 +284,7 @@ def t_crit_sensitivity(study: Study) -> Figure:
             mended, t_crit_flop(node, last, mac_reference=True) / t_crit_flop(node, last), last
         )
     )
-    return _closed_form_figure(
-        "t_crit_sensitivity", "T_crit: where linear scaling ends", caption, series, rows
-    )
+    return _closed_form_figure("t_crit_sensitivity", "T_crit: where linear scaling ends", caption, series, rows)
 
 
 def t_limit_sensitivity(study: Study) -> Figure:
@@ -313,9 +298,7 @@ def t_limit_sensitivity(study: Study) -> Figure:
         f"accelerator with the same latency. At α = 0 it is {captions.flop(t_limit_flop())} FLOP, and goes "
         f"with {captions.powers(sensitivities(T_LIMIT_POWERS, 0))}; at another α each power is divided by "
         "1 − 2α. "
-        + captions.reference_compute(
-            mended, t_limit_flop(last, mac_reference=True) / t_limit_flop(last), last
-        )
+        + captions.reference_compute(mended, t_limit_flop(last, mac_reference=True) / t_limit_flop(last), last)
     )
     step_us = constants("closed_form")["matmul_and_all_reduce_s"] / 1e-6
     series = [Series(f"{step_us:g} μs for a matmul and its all-reduce", tuple(_alphas()), values)]
@@ -418,9 +401,7 @@ def headlines(study: Study) -> list[Headline]:
         Headline(
             quantity=row["quantity"],
             accelerator=row["accelerator"],
-            setting=f"alpha {row['alpha']}"
-            if row["alpha"]
-            else f"{row['sparsity']}, {row['batch_law']} batch",
+            setting=f"alpha {row['alpha']}" if row["alpha"] else f"{row['sparsity']}, {row['batch_law']} batch",
             paper_flop=float(row["value"]),
             printed=row["printed"],
             kind=row["kind"],

@@ -44,6 +44,8 @@ class Verification:
 
 @dataclass(frozen=True)
 class Comparison:
+    """One row: its line, its relative error, whether that is outside tolerance, and what was compared."""
+
     line: int
     error: float
     outside: bool
@@ -51,6 +53,7 @@ class Comparison:
 
 
 def summary(file: Path, comparisons: Sequence[Comparison], tolerance: float) -> Verification:
+    """Return how a file compares, from its rows."""
     worst = max(comparisons, key=lambda c: (c.outside, c.error))
     return Verification(
         file=str(file),
@@ -63,6 +66,7 @@ def summary(file: Path, comparisons: Sequence[Comparison], tolerance: float) -> 
 
 
 def relative_error(ours: float, reference: float) -> float:
+    """Return the relative error, infinite where the reference is zero and ours is not."""
     if ours == reference:
         return 0.0
     return abs(ours - reference) / abs(reference) if reference else math.inf

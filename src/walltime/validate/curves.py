@@ -44,7 +44,7 @@ class CurveName:
 
     @classmethod
     def of_file(cls, path: Path) -> "CurveName":
-        """Read ``<fix>__<gpu>.<dense|sparse>.<batch law>.<years>`` from a file name; nothing if it is not of that form."""
+        """Read ``<fix>__<gpu>.<dense|sparse>.<batch law>.<years>`` off a file name, nothing off another."""
         fix, separator, rest = path.stem.partition("__")
         parts = rest.split(".", 3)
         if not separator or len(parts) != 4:
@@ -72,7 +72,9 @@ class CurveName:
             Something is missing or unknown.
         """
         if self.accelerator is None:
-            raise BadInput("the file does not say which accelerator. Valid: --accelerator, or its name in the file name.")
+            raise BadInput(
+                "the file does not say which accelerator. Valid: --accelerator, or its name in the file name."
+            )
         run = constants("run")
         years = run["years"] if self.years is None else self.years
         if not 0 < years < math.inf:
@@ -114,13 +116,14 @@ _Pair = tuple[int, dict[str, Any], FrontierQuestion]
 
 def _json_lines(path: Path, given: CurveName) -> Iterator[_Pair]:
     feasible = {"n_gpus": int, "utilization": float, "years": float}
+    in_file_name = CurveName.of_file(path)
     for line, row in read_rows(path, {"d_model": int, "feasible": bool}):
         must_be_positive(path, line, row, ("d_model",))
         if row["feasible"]:
             missing = [name for name in feasible if name not in row]
             if missing:
                 raise BadInput(f"{path}:{line}: no field {missing[0]!r} in a feasible row.")
-        name = located(path, line, lambda row=row: given.or_else(_named_in(row)).or_else(CurveName.of_file(path)))
+        name = given.or_else(_named_in(row)).or_else(in_file_name)
         yield line, row, located(path, line, name.question)
 
 

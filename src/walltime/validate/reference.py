@@ -28,7 +28,7 @@ def verify_matmul(path: Path, assumptions: Assumptions | None = None, tolerance:
         must_be_positive(path, line, row, ("d1", "d2", "b"))
         name = row["gpu"]
         if name not in devices:
-            chip = located(path, line, lambda name=name: cluster(name, parameters=_PARAMETERS)).accelerator
+            chip = located(path, line, cluster, name, parameters=_PARAMETERS).accelerator
             devices[name] = matmul_device(chip, assumptions or Assumptions())
         dims = (float(row["d1"]), float(row["d2"]), float(row["b"]))
         ours = float(matmul_time_s(devices[name], *dims, weight_gradient=row["weight_grad"]))
@@ -64,9 +64,8 @@ def verify_step(path: Path, assumptions: Assumptions | None = None, tolerance: f
         must_be_positive(path, line, row, _STEP_COUNTS)
         name = row["gpu"]
         if name not in clusters:
-            clusters[name] = located(path, line, lambda name=name: cluster(name, parameters=_PARAMETERS))
-        place = (path, line)
-        ours = located(*place, lambda row=row, name=name: _step(row, clusters[name], assumptions or Assumptions()))
+            clusters[name] = located(path, line, cluster, name, parameters=_PARAMETERS)
+        ours = located(path, line, _step, row, clusters[name], assumptions or Assumptions())
         errors = {number: relative_error(ours[number], row[number]) for number in _STEP_NUMBERS}
         worst = max(errors, key=lambda number: errors[number])
         what = {"gpu": name, "field": worst, "reference": row[worst], "ours": ours[worst]}

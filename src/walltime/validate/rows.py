@@ -6,10 +6,11 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from walltime.problems import BadInput
 
+T = TypeVar("T")
 Row = tuple[int, dict[str, Any]]
 """A line number and what stands there."""
 
@@ -93,9 +94,9 @@ def must_be_positive(path: Path, line: int, row: Mapping[str, Any], names: Seque
             raise BadInput(f"{path}:{line}: {name}={row[name]!r} must be at least 1.")
 
 
-def located(path: Path, line: int, make: Callable[[], Any]) -> Any:
+def located(path: Path, line: int, make: Callable[..., T], *args: Any, **options: Any) -> T:
     """Add the place in the file to whatever is wrong with a row."""
     try:
-        return make()
+        return make(*args, **options)
     except BadInput as problem:
         raise BadInput(f"{path}:{line}: {problem}") from None
