@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from walltime import hardware
 from walltime.engines import FIXES, Assumptions, Estimate
@@ -15,6 +15,7 @@ from walltime.limits.scaling_laws import constants
 from walltime.plan import Plan, PlanBatch
 from walltime.problems import BadInput, NegativeAnswer, unknown
 from walltime.search import Search, Space, placed_plan
+from walltime.units import format_si
 from walltime.workload import MlpStack
 
 PREFERRED = "Erdil2024"
@@ -120,15 +121,25 @@ def search(
         raise BadInput("search needs a cluster with a number of accelerators.")
     finder = Search(model, cluster, tried, read)
     found = finder.best(cluster.num_gpus)
-    if found is None:
-        candidates = range(cluster.num_gpus - 1, max(0, cluster.num_gpus - _LOOK_DOWN), -1)
-        nearest = next((n for n in candidates if finder.best(n)), None)
-        near = f" The nearest smaller cluster with one has {nearest:,}." if nearest else ""
+    return found.plan if found else _no_plan(finder, cluster)
+
+
+def _no_plan(finder: Search, cluster: Cluster) -> NoReturn:
+    """Say why there is none: too little memory, or numbers that do not divide, with the nearest that do."""
+    num_gpus = cluster.num_gpus or 0
+    there = num_gpus * cluster.accelerator.hbm_bytes
+    needed = float(finder.needed_bytes(1))
+    if needed > there:
         raise NegativeAnswer(
-            f"no plan of the {tried.name} space divides this model and {cluster.num_gpus:,} accelerators, and fits."
-            + near
+            f"does not fit: weights, gradients and optimizer state need {format_si(needed, 'B')}; "
+            f"{num_gpus:,} accelerators have {format_si(there, 'B')}."
         )
-    return found.plan
+    candidates = range(num_gpus - 1, max(0, num_gpus - _LOOK_DOWN), -1)
+    nearest = next((n for n in candidates if finder.best(n)), None)
+    near = f" The nearest smaller cluster with one has {nearest:,}." if nearest else ""
+    raise NegativeAnswer(
+        f"no plan of the {finder.space.name} space divides this model and {num_gpus:,} accelerators, and fits.{near}"
+    )
 
 
 _LOOK_DOWN = 512

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -20,9 +19,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def figure(*panels: Panel, **options: object) -> Figure:
     defaults: dict[str, object] = {"y_percent": True, "x_limits": (1e25, 1e31)}
-    return Figure(
-        "name", "A title & more", "What <is> seen.", "x [FLOP]", "y", panels, (), **(defaults | options)
-    )
+    return Figure("name", "A title & more", "What <is> seen.", "x [FLOP]", "y", panels, (), **(defaults | options))
 
 
 def falling(label: str, where: float) -> Series:
@@ -161,13 +158,12 @@ def test_a_curve_with_no_room_has_no_spot() -> None:
 def test_a_short_last_part_of_a_name_is_not_broken() -> None:
     scene = Scene(Box(0, 0, 300, 300), [])
     assert any(
-        "latency wall,\nNo\u00a0scaling" in spot.text
-        for spot in mark_spots(scene, 10, "latency wall, No scaling")
+        "latency wall,\nNo\u00a0scaling" in spot.text for spot in mark_spots(scene, 10, "latency wall, No scaling")
     )
     assert not any("\n/" in spot.text for spot in mark_spots(scene, 10, "latency wall, latencies / 10"))
 
 
-def test_without_matplotlib_the_message_says_how_to_get_it(tmp_path: Path) -> None:
+def test_without_matplotlib_the_message_says_how_to_get_it() -> None:
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
         "from walltime.report.charts import require_matplotlib\n"
@@ -175,9 +171,7 @@ def test_without_matplotlib_the_message_says_how_to_get_it(tmp_path: Path) -> No
         "try:\n    require_matplotlib()\n"
         "except MissingExtra as problem:\n    print(problem)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "charts need matplotlib: pip install 'walltime[plot]'"
 
 

@@ -61,14 +61,10 @@ class Page(HTMLParser):
 
 def reading(mode: str, ours: float | None) -> Reading:
     series = Series("H100", (1e25, 1e28, 1e30), (0.7, 0.6, 0.2))
-    figure = Figure(
-        "fig", "T_crit & co", "At 2.05e28 <FLOP>.", "x", "y", (Panel("", (series,)),), ROWS, y_percent=True
-    )
+    figure = Figure("fig", "T_crit & co", "At 2.05e28 <FLOP>.", "x", "y", (Panel("", (series,)),), ROWS, y_percent=True)
     files = {kind: f"{mode}/fig.{kind}" for kind in ("csv", "png", "svg")}
     drawn = Drawn(figure, chart_bytes(figure, "svg", mode).decode(), files)
-    headline = Headline(
-        "latency_wall", "h100-sxm", "dense, none batch", 2.71e31, "2.71e31", "program", "run <1>", ours
-    )
+    headline = Headline("latency_wall", "h100-sxm", "dense, none batch", 2.71e31, "2.71e31", "program", "run <1>", ours)
     return Reading(mode, mode.replace("_", " "), {"fig": drawn}, [headline], END, WALL)
 
 
@@ -167,12 +163,9 @@ def test_a_page_of_one_mode_without_headlines() -> None:
         (LinearScalingEnd(0.8, None, None, None), "no run falls that far"),
     ],
 )
-@pytest.mark.parametrize(
-    "wall", [WALL, LatencyWall(2.71e31, None), LatencyWall(None, 1e25), LatencyWall(None, None)]
-)
+@pytest.mark.parametrize("wall", [WALL, LatencyWall(2.71e31, None), LatencyWall(None, 1e25), LatencyWall(None, None)])
 def test_thresholds_in_words_whatever_is_missing(end: LinearScalingEnd, said: str, wall: LatencyWall) -> None:
     words = in_words("For a model", [("as published", end, wall), ("corrected", END, WALL)])
-    assert f"As published, {'' if said.startswith(('though', 'no ')) else ''}" in words
     assert said in words
     for drawn in (ruler([("a", end, wall)]), thresholds_table([("a", end, wall)]), words):
         assert not re.search(r"\b(nan|inf|None)\b", drawn)
@@ -185,7 +178,8 @@ def test_prose_links_and_paragraphs() -> None:
 
 
 def test_an_inline_drawing_keeps_no_size_and_only_the_ids_it_uses() -> None:
-    svg = '<?xml?><svg width="5pt" height="4pt" viewBox="0 0 5 4"><g id="a"><use xlink:href="#b"/></g><g id="b"/></svg>'
+    groups = '<g id="a"><use xlink:href="#b"/></g><g id="b"/>'
+    svg = f'<?xml?><svg width="5pt" height="4pt" viewBox="0 0 5 4">{groups}</svg>'
     element = svg_element(svg, "p")
     assert 'id="a"' not in element
     assert 'href="#p-b"' in element

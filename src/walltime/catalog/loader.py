@@ -26,7 +26,7 @@ _FOLDERS: dict[type, str] = {
 
 _SINGULAR = {
     "accelerators": "accelerator",
-    "clusters": "cluster",
+    "clusters": "accelerator or cluster",
     "efficiencies": "efficiency record",
     "networks": "network",
 }

@@ -59,6 +59,9 @@ def main() -> None:
         code = cli.main(standalone_mode=False, prog_name="walltime")
     except Problem as problem:
         _fail(str(problem), problem.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help())
+        sys.exit(0)
     except click.exceptions.Abort:
         _fail("interrupted.", 130)
     except click.ClickException as error:

@@ -165,7 +165,12 @@ def _details(what: str, name: str | None, parameters: str | None) -> list[Row]:
     if not rows:
         names = [row["id"] for kind in kinds for row in _record_rows(kind)]
         names = names if name is not None else [*names, *_KINDS]
-        raise unknown("name" if name is None else what.removesuffix("s"), label, names, see="walltime show")
+        raise unknown(
+            "name" if name is None else what.removesuffix("s"),
+            label,
+            names,
+            see=f"walltime show {what}" if name is not None else "walltime show",
+        )
     return rows
 
 

@@ -4,7 +4,7 @@ import bisect
 import functools
 import math
 
-from walltime.hardware import Cluster
+from walltime.hardware import Cluster, Network
 from walltime.plan.placement import level_sizes
 from walltime.plan.plan import DEGREES, Plan
 from walltime.plan.schedule import smallest_num_microbatches
@@ -38,9 +38,21 @@ def check_plan(plan: Plan, model: MlpStack, cluster: Cluster) -> None:
     BadInput
         The first rule that is broken.
     """
+    if plan.is_placed:
+        _check_levels(plan, cluster.network)
     _check_model(plan, model)
     _check_microbatches(plan, model)
     _check_cluster(plan, cluster)
+
+
+def _check_levels(plan: Plan, network: Network) -> None:
+    for name in DEGREES:
+        given = len(getattr(plan, name))
+        if given != network.num_levels:
+            levels = ", ".join(network.level_names)
+            raise BadInput(
+                f"{name} is given for {given} network levels; {network.id} has {network.num_levels} ({levels})."
+            )
 
 
 def _check_model(plan: Plan, model: MlpStack) -> None:
@@ -79,11 +91,6 @@ def _check_cluster(plan: Plan, cluster: Cluster) -> None:
     sizes = level_sizes(num_gpus, cluster.network.level_sizes)
     if not plan.is_placed:
         return
-    for name in DEGREES:
-        given = len(getattr(plan, name))
-        if given != len(sizes):
-            levels = ", ".join(cluster.network.level_names)
-            raise BadInput(f"{name} is given for {given} network levels; {cluster.id} has {len(sizes)} ({levels}).")
     for level, (level_name, size) in enumerate(zip(cluster.network.level_names, sizes, strict=True)):
         product = math.prod(getattr(plan, name)[level] for name in DEGREES)
         if product != size:

@@ -168,6 +168,4 @@ def _move_files(staging: Path, out: Path) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> BadInput:
-    return BadInput(
-        f"cannot write {str(path)!r}: {error.strerror or error}. Valid: a folder that can be written to."
-    )
+    return BadInput(f"cannot write {str(path)!r}: {error.strerror or error}. Valid: a folder that can be written to.")

@@ -195,9 +195,7 @@ def _headline(row: Sequence[Headline], readings: Sequence[Reading]) -> str:
     cells = f'<th scope="row">{escape(CLUSTER_LABELS.get(of.accelerator, of.accelerator))}</th>'
     cells += f"<td>{setting}</td><td class='n'>{prose(of.printed)}</td>"
     for headline, reading in zip(row, readings, strict=True):
-        cells += (
-            f"<td class='n'>{flop(headline.ours_flop)}</td><td class='n'>{_compared(headline, reading)}</td>"
-        )
+        cells += f"<td class='n'>{flop(headline.ours_flop)}</td><td class='n'>{_compared(headline, reading)}</td>"
     kind = f'<abbr title="{escape(of.locator)}">{escape(of.kind)}</abbr>'
     return f"<tr>{cells}<td>{kind}</td></tr>"
 
@@ -241,12 +239,8 @@ def _data(figure: Figure, label: str) -> str:
     columns = list(dict.fromkeys(key for row in figure.rows for key in row))
     head = "".join(f'<th scope="col">{escape(key).replace("_", "_<wbr>")}</th>' for key in columns)
     rows = "\n".join(f"<tr>{_data_cells(row, columns)}</tr>" for row in figure.rows)
-    table = (
-        f"<table class='data'><caption><span>{prose(label)}; rounded, exact in the CSV file</span></caption>"
-    )
-    return _scrolled(
-        f"{table}<thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table>", f"Data: {label}"
-    )
+    table = f"<table class='data'><caption><span>{prose(label)}; rounded, exact in the CSV file</span></caption>"
+    return _scrolled(f"{table}<thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table>", f"Data: {label}")
 
 
 def _data_cells(row: Mapping[str, Any], columns: Iterable[str]) -> str:

@@ -64,9 +64,7 @@ def write_study(
         if name not in FIGURES:
             raise unknown("figure", name, FIGURES)
     with staged(out) as staging:
-        readings = [
-            _reading(staging, mode, study, names, headline_numbers) for mode, study in studies.items()
-        ]
+        readings = [_reading(staging, mode, study, names, headline_numbers) for mode, study in studies.items()]
         if headline_numbers:
             atomic_text(staging / "headlines.csv", csv_text(list(_headline_rows(readings))))
         atomic_text(staging / "index.html", _page(readings, notes, sources))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from walltime.arrays import Floats, Indices, Mask
+from walltime.arrays import Floats, Indices, Mask, Numeric
 from walltime.engines import Assumptions, StepTerms, step_terms
 from walltime.hardware import Cluster
 from walltime.physics.memory import optimizer_bytes, weight_bytes
@@ -32,7 +32,8 @@ class Found:
     communication_s
         Tensor, data and pipeline traffic of a step, hidden or not: decides among plans that take equally long. [s]
     counts
-        How many plans the space holds, up to what was bounded together, and how many were evaluated.
+        By stage of the search: points of the ``grid`` of degrees, ``shares`` (with tensor splits) of the points
+        left, ``plans`` (placed, with microbatches and interleaving) of the shares left, and plans ``evaluated``.
     """
 
     plan: Plan
@@ -80,7 +81,8 @@ class Search:
         points = points.take(bar.passes(bounds.of_grid(points)))
         shares = split(self.space, self.model, points)
         self.counts["shares"] += len(shares)
-        shares = shares.take(bar.passes(bounds.of_shares(shares)) & self._fits(shares, num_gpus))
+        fits = self.needed_bytes(shares.dp) <= num_gpus * self.cluster.accelerator.hbm_bytes
+        shares = shares.take(bar.passes(bounds.of_shares(shares)) & fits)
         if len(shares):
             pools = [_Pool(self, bounds, sizes, schedule, shares) for schedule in SCHEDULES]
             for pool in pools:
@@ -92,10 +94,10 @@ class Search:
         run_time_s = self.model.num_steps * bar.time_s
         return Found(bar.plan, bar.time_s, run_time_s, bar.communication_s, dict(self.counts))
 
-    def _fits(self, shares: Shares, num_gpus: int) -> Mask:
+    def needed_bytes(self, dp: Numeric) -> Numeric:
+        """Memory that weights, gradients and optimizer state take on all accelerators together [B]."""
         word_bytes, parameters = self.cluster.accelerator.word_bytes, float(self.model.num_parameters)
-        needed = weight_bytes(parameters, word_bytes, shares.dp) + optimizer_bytes(parameters, word_bytes)
-        return np.asarray(needed <= num_gpus * self.cluster.accelerator.hbm_bytes)
+        return weight_bytes(parameters, word_bytes, dp) + optimizer_bytes(parameters, word_bytes)
 
 
 class _Bar:
