@@ -4,16 +4,16 @@ import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from walltime import hardware
-from walltime.engines import FIXES, Assumptions, Estimate
+from walltime.engines import Assumptions, Estimate
 from walltime.engines import estimate as _engine
 from walltime.hardware import Cluster
 from walltime.limits import Frontier, FrontierQuestion, RunFamily, frontier
 from walltime.limits.scaling_laws import constants
 from walltime.plan import Plan, PlanBatch
-from walltime.problems import BadInput, NegativeAnswer, unknown
+from walltime.problems import BadInput, NegativeAnswer
 from walltime.search import Search, Space, placed_plan
 from walltime.units import format_si
 from walltime.workload import MlpStack
@@ -88,27 +88,30 @@ def cluster(
     return chosen if num_gpus is None else chosen.with_num_gpus(num_gpus)
 
 
-def reading(
-    assumptions: str = "as_published", fixes: Iterable[str] = (), space: str | None = None
-) -> tuple[Assumptions, Space]:
-    """Return how the model is read and which plans are tried: by default the full space if ``corrected``."""
-    read = Assumptions.named(assumptions)
-    for fix in fixes:
-        if fix not in FIXES:
-            raise unknown("fix", fix, FIXES)
-        read = read.with_fix(fix)
-    return read, Space(space or ("full" if assumptions == "corrected" else "published"))
+def usual_space(assumptions: Assumptions) -> str:
+    """Return the space of plans that goes with a reading: the full one if all defects are mended."""
+    return "full" if assumptions.is_corrected else "published"
+
+
+def _read(assumptions: str | Assumptions, space: str | None) -> tuple[Assumptions, Space]:
+    """Return how the model is read and which plans are tried."""
+    read = Assumptions.named(assumptions) if isinstance(assumptions, str) else assumptions
+    return read, Space(space or usual_space(read))
 
 
 def search(
-    model: MlpStack,
-    cluster: Cluster,
-    *,
-    assumptions: str = "as_published",
-    fixes: Iterable[str] = (),
-    space: str | None = None,
+    model: MlpStack, cluster: Cluster, *, assumptions: str | Assumptions = "as_published", space: str | None = None
 ) -> Plan:
     """Return the fastest plan for a model on a cluster of a given size.
+
+    Parameters
+    ----------
+    model, cluster
+        What is trained, on what.
+    assumptions
+        ``as_published``, ``corrected``, or an `Assumptions` record.
+    space
+        ``published`` or ``full``; by default the full one if corrected.
 
     Raises
     ------
@@ -116,7 +119,7 @@ def search(
         No plan of the space divides model and cluster, and fits its memory; the nearest smaller cluster that has
         one is named.
     """
-    read, tried = reading(assumptions, fixes, space)
+    read, tried = _read(assumptions, space)
     if cluster.num_gpus is None:
         raise BadInput("search needs a cluster with a number of accelerators.")
     finder = Search(model, cluster, tried, read)
@@ -146,16 +149,23 @@ _LOOK_DOWN = 512
 
 
 def estimate(
-    model: MlpStack, cluster: Cluster, plan: Plan, *, assumptions: str = "as_published", fixes: Iterable[str] = ()
+    model: MlpStack, cluster: Cluster, plan: Plan, *, assumptions: str | Assumptions = "as_published"
 ) -> Estimate:
     """Return how long a step takes under a plan, which is placed on the network's levels if it is not yet.
+
+    Parameters
+    ----------
+    model, cluster, assumptions
+        As for `search`.
+    plan
+        Degrees over all network levels or, as lists, by level.
 
     Raises
     ------
     BadInput
         The plan does not divide the model or the cluster.
     """
-    read, _ = reading(assumptions, fixes)
+    read, _ = _read(assumptions, None)
     return _engine(model, cluster, PlanBatch.of([placed_plan(model, cluster, plan, read)]), read)
 
 
@@ -166,8 +176,7 @@ def limits(
     batch_law: str = "default",
     seq_len: int | None = None,
     duration_s: float | None = None,
-    assumptions: str = "as_published",
-    fixes: Iterable[str] = (),
+    assumptions: str | Assumptions = "as_published",
     space: str | None = None,
     widths: Iterable[int] = (),
     executor: Executor | None = None,
@@ -183,8 +192,8 @@ def limits(
         The family of runs.
     duration_s
         How long a run may take; three of the study's months by default. [s]
-    assumptions, fixes, space
-        How the model is read and which plans are tried.
+    assumptions, space
+        As for `search`.
     widths
         d_model of the runs; the published grid by default.
     executor, progress
@@ -196,7 +205,7 @@ def limits(
     >>> f"{curve.linear_scaling_end().first_crossing_flop:.2e}"
     '2.05e+28'
     """
-    read, tried = reading(assumptions, fixes, space)
+    read, tried = _read(assumptions, space)
     run = constants("run")
     question = FrontierQuestion(
         cluster=cluster,
@@ -209,4 +218,4 @@ def limits(
     return frontier(question, executor, progress)
 
 
-__all__: list[Any] = ["cluster", "estimate", "limits", "model", "reading", "search"]
+__all__ = ["cluster", "estimate", "limits", "model", "search"]

@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import click
 
 from walltime import __version__, api
 from walltime.catalog import data_version, read_toml
+from walltime.engines import FIXES, Assumptions
 from walltime.hardware import Cluster
 from walltime.limits.scaling_laws import constants
 from walltime.problems import BadInput, unknown
@@ -41,19 +42,23 @@ cluster_options = options(
         help="Whose numbers: Erdil2024 or datasheet. Default: Erdil2024 for the paper's accelerators.",
     ),
     click.option(
-        "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Override, e.g. network.latency=0.5x (repeat)."
+        "--set", "set", multiple=True, metavar="FIELD=VALUE", help="Override, e.g. network.latency=0.5x (repeat)."
     ),
     click.option("--precision", metavar="NAME", help="Number format of matmuls: bf16, fp16, fp8, ... Default: 16-bit."),
 )
 family_options = options(
-    click.option("--dense/--sparse", "dense", default=None, help="Family of runs; default dense."),
+    click.option("--dense", "sparsity", flag_value="dense", default=None, help="Dense models (the default)."),
+    click.option("--sparse", "sparsity", flag_value="sparse", help="Mixtures of experts by the sparsity law."),
     click.option("--batch-law", metavar="LAW", help="How batches grow: default, deepseek or none."),
     click.option("--seq-len", type=int, metavar="TOKENS", help="Tokens in a sequence; default 2048."),
 )
 model_options = options(
     click.option("--engine", default=None, metavar="ENGINE", help="erdil: the theory of Erdil & Schneider-Joseph."),
     click.option("--assumptions", metavar="NAME", help="as_published (default) or corrected."),
-    click.option("--fix", "fixes", multiple=True, metavar="NAME", help="Mend one published defect (repeat)."),
+    click.option("--fix", "fix", multiple=True, metavar="NAME", help="Mend one published defect (repeat)."),
+    click.option(
+        "--overlap", "overlap", multiple=True, metavar="KIND=SHARE", help="Share hidden: tp=1, pp=1, dp=0 (repeat)."
+    ),
     click.option("--space", metavar="NAME", help="Plans tried: published or full. Default: full if corrected."),
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
@@ -130,11 +135,24 @@ def resolve_engine(values: Mapping[str, Any]) -> str:
 
 def resolve_reading(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return how the model is read, as the verbs take it."""
-    return {
-        "assumptions": typed(values, "assumptions", str, "as_published"),
-        "fixes": texts(values, "fix"),
-        "space": typed(values, "space", str),
-    }
+    read = Assumptions.named(typed(values, "assumptions", str, "as_published"))
+    for fix in texts(values, "fix"):
+        if fix not in FIXES:
+            raise unknown("fix", fix, FIXES)
+        read = read.with_fix(fix)
+    overlaps: Any = dict(_overlap(text) for text in texts(values, "overlap"))
+    read = replace(read, **overlaps)
+    return {"assumptions": read, "space": typed(values, "space", str, api.usual_space(read))}
+
+
+def _overlap(text: str) -> tuple[str, float]:
+    kind, _, share = text.partition("=")
+    if kind not in ("tp", "pp", "dp"):
+        raise unknown("kind in --overlap", kind, ("tp", "pp", "dp"))
+    try:
+        return f"overlap_{kind}", float(share)
+    except ValueError:
+        raise BadInput(f"overlap {text!r}: the share must be a number between 0 and 1.") from None
 
 
 def resolve_family(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from walltime.workload import MlpStack
 
 _PLAN_KEYS = (*DEGREES, "microbatches", "interleave", "schedule", "recompute")
 _MODEL_KEYS = ("model", "sparsity", "batch_law", "seq_len", "d_ff", "layers", "experts", "batch_tokens")
-_OTHER_KEYS = ("on", "parameters", "set", "precision", "engine", "assumptions", "fix", "space")
+_OTHER_KEYS = ("on", "parameters", "set", "precision", "engine", "assumptions", "fix", "overlap", "space")
 
 
 def _degree_option(name: str, text: str) -> Callable[[Any], Any]:
@@ -75,16 +75,14 @@ def command(model: str | None, as_json: bool, **flags: Any) -> None:
     is_file = model is not None and (model.endswith(".toml") or "/" in model)
     allowed = {*_PLAN_KEYS, *_MODEL_KEYS, *_OTHER_KEYS}
     scenario = read_scenario(Path(str(model)) if is_file else None, allowed)
-    dense, settings, fixes = flags.pop("dense"), flags.pop("settings"), flags.pop("fixes")
-    flags |= {"set": settings, "fix": fixes, "model": None if is_file else model}
-    flags["sparsity"] = None if dense is None else "dense" if dense else "sparse"
+    flags["model"] = None if is_file else model
     values = merged(flags, scenario)
     resolve_engine(values)
     read, cluster = resolve_reading(values), resolve_cluster(values, needs_count=True)
     workload = _model(values)
     given = _plan(values, cluster)
     plan = given or api.search(workload, cluster, **read)
-    result = api.estimate(workload, cluster, plan, assumptions=read["assumptions"], fixes=read["fixes"])
+    result = api.estimate(workload, cluster, plan, assumptions=read["assumptions"])
     if as_json:
         emit_json("estimate", _inputs(values, workload, cluster, read), _document(result, given is None), [])
     else:
@@ -173,13 +171,12 @@ def _degree(name: str, value: Any) -> int | tuple[int, ...]:
 
 
 def _inputs(values: Mapping[str, Any], model: MlpStack, cluster: Cluster, read: dict[str, Any]) -> dict[str, Any]:
-    assumptions, space = api.reading(**read)
     return {
         **cluster_inputs(cluster),
         "engine": "erdil",
         "model": vars(model),
-        "assumptions": vars(assumptions),
-        "space": space.name,
+        "assumptions": vars(read["assumptions"]),
+        "space": read["space"],
         "set": texts(values, "set"),
     }
 

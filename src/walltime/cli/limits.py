@@ -32,7 +32,6 @@ from walltime.limits import Frontier, FrontierQuestion, RunFamily, frontier, wid
 from walltime.limits.scaling_laws import constants
 from walltime.problems import BadInput, NegativeAnswer
 from walltime.report.limits import limits_text
-from walltime.search import PUBLISHED
 from walltime.search.executors import available_cores, workers
 from walltime.units import format_flop, format_time, parse_quantity
 
@@ -47,6 +46,7 @@ _KEYS = {
     "engine",
     "assumptions",
     "fix",
+    "overlap",
     "space",
     "duration",
     "from",
@@ -60,34 +60,14 @@ _KEYS = {
 @cluster_options
 @family_options
 @click.option("--duration", metavar="TIME", help="How long a run may take: 3months, 90d, 1y. Default 3months.")
-@click.option("--from", "start", metavar="FLOP", help="Only runs of at least this training compute.")
-@click.option("--to", "stop", metavar="FLOP", help="Only runs of at most this training compute.")
+@click.option("--from", "from", metavar="FLOP", help="Only runs of at least this training compute.")
+@click.option("--to", "to", metavar="FLOP", help="Only runs of at most this training compute.")
 @click.option("--fraction", type=float, help="Linear scaling ends at this share of the plateau. Default 0.8.")
 @model_options
 @click.option("--workers", "num_workers", type=click.IntRange(min=1), help="Processes. Default: every core.")
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="The curve as CSV on standard output.")
-def command(
-    run_file: Path | None,
-    on: str | None,
-    parameters: str | None,
-    settings: tuple[str, ...],
-    precision: str | None,
-    dense: bool | None,
-    batch_law: str | None,
-    seq_len: int | None,
-    duration: str | None,
-    start: str | None,
-    stop: str | None,
-    fraction: float | None,
-    engine: str | None,
-    assumptions: str | None,
-    fixes: tuple[str, ...],
-    space: str | None,
-    num_workers: int | None,
-    as_json: bool,
-    as_csv: bool,
-) -> None:
+def command(run_file: Path | None, num_workers: int | None, as_json: bool, as_csv: bool, **flags: Any) -> None:
     """How far can training scale before data movement stops it?
 
     For a family of runs of growing size, finds the smallest cluster that finishes each in time, and its best plan.
@@ -99,26 +79,8 @@ def command(
     walltime limits --on h100-sxm --set network.latency=0.5x
     walltime limits --on a100-sxm --sparse --duration 6months --assumptions corrected
     """
-    flags = {
-        "on": on,
-        "parameters": parameters,
-        "set": settings,
-        "precision": precision,
-        "sparsity": None if dense is None else "dense" if dense else "sparse",
-        "batch_law": batch_law,
-        "seq_len": seq_len,
-        "engine": engine,
-        "assumptions": assumptions,
-        "fix": fixes,
-        "space": space,
-        "duration": duration,
-        "from": start,
-        "to": stop,
-        "fraction": fraction,
-    }
     values = merged(flags, read_scenario(run_file, _KEYS))
-    if not values["on"]:
-        values["on"] = "h100-sxm" if run_file is None and on is None else values["on"]
+    values["on"] = values["on"] or "h100-sxm"
     resolve_engine(values)
     share = typed(values, "fraction", float, constants("run")["linear_fraction"])
     if not 0 < share < 1:
@@ -144,9 +106,8 @@ def _solve(values: dict[str, Any], num_workers: int | None) -> Frontier:
         raise BadInput(f"--on {values['on']}: limits finds the number of accelerators. Valid: --on {cluster.id}.")
     family, read = resolve_family(values), resolve_reading(values)
     duration_s, widths = resolve_duration_s(values), _widths(values, RunFamily(**family))
-    quick = api.reading(**read)[1] == PUBLISHED
     progress = Progress("widths")
-    with workers(num_workers or (1 if quick else available_cores())) as executor:
+    with workers(num_workers or (available_cores() if read["space"] == "full" else 1)) as executor:
         try:
             return api.limits(
                 cluster, **family, **read, duration_s=duration_s, widths=widths, executor=executor, progress=progress

@@ -49,7 +49,8 @@ def step(files: tuple[Path, ...], tolerance: float, fix: str | None, as_json: bo
 @command.command("frontier", short_help="Best plans at the smallest sufficient clusters.")
 @_common
 @click.option("--accelerator", metavar="NAME", help="Accelerator, if the file name does not say.")
-@click.option("--dense/--sparse", "dense", default=None, help="Family, if the file name does not say.")
+@click.option("--dense", "sparsity", flag_value="dense", default=None, help="Dense, if the file name does not say.")
+@click.option("--sparse", "sparsity", flag_value="sparse", help="Sparse, if the file name does not say.")
 @click.option("--batch-law", metavar="LAW", help="default, deepseek or none, if the file name does not say.")
 @click.option("--duration", metavar="TIME", help="How long a run may take, if the file name does not say.")
 def frontier(
@@ -58,7 +59,7 @@ def frontier(
     fix: str | None,
     as_json: bool,
     accelerator: str | None,
-    dense: bool | None,
+    sparsity: str | None,
     batch_law: str | None,
     duration: str | None,
 ) -> None:
@@ -66,7 +67,6 @@ def frontier(
     years = None
     if duration is not None:
         years = resolve_duration_s({"duration": duration}) / constants("run")["seconds_per_year"]
-    sparsity = None if dense is None else "dense" if dense else "sparse"
     given = CurveName(fix, accelerator, sparsity, batch_law, years)
     _run("frontier", files, lambda path: verify_frontier(path, given, tolerance), tolerance, as_json)
 

@@ -78,6 +78,11 @@ class Assumptions:
         mended: Any = {name: True}
         return replace(self, **mended)
 
+    @property
+    def is_corrected(self) -> bool:
+        """Whether all four defects are mended."""
+        return all(getattr(self, name) for name in FIXES)
+
     def differences(self) -> dict[str, object]:
         """What differs from ``as_published``."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
