@@ -59,6 +59,9 @@ model_options = options(
     click.option(
         "--overlap", "overlap", multiple=True, metavar="KIND=SHARE", help="Share hidden: tp=1, pp=1, dp=0 (repeat)."
     ),
+    click.option(
+        "--cluster-choice", metavar="NAME", help="Of sufficient clusters: smallest or most_efficient (if corrected)."
+    ),
     click.option("--space", metavar="NAME", help="Plans tried: published or full. Default: full if corrected."),
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
@@ -141,7 +144,8 @@ def resolve_reading(values: Mapping[str, Any]) -> dict[str, Any]:
             raise unknown("fix", fix, FIXES)
         read = read.with_fix(fix)
     overlaps: Any = dict(_overlap(text) for text in texts(values, "overlap"))
-    read = replace(read, **overlaps)
+    choice: Any = typed(values, "cluster_choice", str, read.cluster_choice)
+    read = replace(read, cluster_choice=choice, **overlaps)
     return {"assumptions": read, "space": typed(values, "space", str, api.usual_space(read))}
 
 

@@ -33,7 +33,18 @@ from walltime.workload import MlpStack
 
 _PLAN_KEYS = (*DEGREES, "microbatches", "interleave", "schedule", "recompute")
 _MODEL_KEYS = ("model", "sparsity", "batch_law", "seq_len", "d_ff", "layers", "experts", "batch_tokens")
-_OTHER_KEYS = ("on", "parameters", "set", "precision", "engine", "assumptions", "fix", "overlap", "space")
+_OTHER_KEYS = (
+    "on",
+    "parameters",
+    "set",
+    "precision",
+    "engine",
+    "assumptions",
+    "fix",
+    "overlap",
+    "cluster_choice",
+    "space",
+)
 
 
 def _degree_option(name: str, text: str) -> Callable[[Any], Any]:

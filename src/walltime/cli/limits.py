@@ -47,6 +47,7 @@ _KEYS = {
     "assumptions",
     "fix",
     "overlap",
+    "cluster_choice",
     "space",
     "duration",
     "from",

@@ -16,7 +16,9 @@ from walltime.search.space import FULL, Choices, Shares, Space, grid, split
 from walltime.workload import MlpStack
 
 _SLACK = 1 + 1e-9  # bounds and times round differently; nothing within this of the best is dropped
-_FIRST_BLOCK = 16  # shares in the first block, whose best is a good bar for the rest
+_FIRST_BLOCK = 16  # how many are evaluated first, whose best is a good bar for the rest
+_SHARES_AT_ONCE = 256  # shares that are placed together
+_PLACED_AT_ONCE = 64  # placed shares whose microbatches and interleavings are tried together
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,3 @@ class _Pool:
         self.of.counts["evaluated"] += len(plans)
         terms = step_terms(self.of.model, self.bounds.device, self.of.cluster.network, plans)
         bar.offer(plans, terms, terms.step_s(self.schedule, self.of.assumptions))
-
-
-_SHARES_AT_ONCE = 256
-_PLACED_AT_ONCE = 64

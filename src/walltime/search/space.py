@@ -76,6 +76,8 @@ FULL = Space("full")
 
 @functools.lru_cache(maxsize=65536)
 def _splits(tp: int, d_model: int, d_ff: int, nearly_square: bool) -> tuple[tuple[int, int], ...]:
+    if d_model * d_ff % tp:
+        return ()
     root = math.isqrt(tp)
     return tuple(
         (tp // tp_ff, tp_ff)
