@@ -59,7 +59,8 @@ class TrafficTerms(NamedTuple):
     tp_s: Floats
     pp_s: Floats
     dp_s: Floats
-    pipeline_latency_s: Floats
+    tp_latency_s: Floats
+    pp_latency_s: Floats
     dp_latency_s: Floats
 
 
@@ -71,9 +72,15 @@ class StepTerms:
     tp_s: Floats
     pp_s: Floats
     dp_s: Floats
-    pipeline_latency_s: Floats
+    tp_latency_s: Floats
+    pp_latency_s: Floats
     dp_latency_s: Floats
     bubble_stretch: Numeric
+
+    @property
+    def pipeline_latency_s(self) -> Floats:
+        """Latency of one microbatch's way through the layers and back [s], (plans,)."""
+        return self.tp_latency_s + self.pp_latency_s
 
     def take(self, index: Indices) -> "StepTerms":
         """Return the terms of some of the plans."""
@@ -143,7 +150,7 @@ def traffic_terms(workload: MlpStack, word_bytes: float, network: Network, plans
     pp_s, pp_latency_s = traffic.point_to_point()
     dp_s, dp_latency_s = traffic.data_parallel()
     again = 3 / 2 if plans.recompute else 1
-    return TrafficTerms(again * tp_s, again * pp_s, dp_s, again * (tp_latency_s + pp_latency_s), dp_latency_s)
+    return TrafficTerms(again * tp_s, again * pp_s, dp_s, again * tp_latency_s, again * pp_latency_s, dp_latency_s)
 
 
 def _matmul_s(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from walltime.catalog import NetworkRecord, Number
 
@@ -47,6 +47,19 @@ class Network:
             bytes_per_s=tuple(float(level.bytes_per_s.value) for level in record.level),
             latency_s=tuple(float(level.latency_s.value) for level in record.level),
             provenance={f"network.{path}": number for path, number in record.numbers().items()},
+        )
+
+    def outward(self) -> "Network":
+        """Return a network that is at least as fast at every level, and never faster further out.
+
+        Each level is as fast as the fastest at or beyond it. It is this network itself where links get slower
+        outwards, as they usually do.
+        """
+        levels = range(self.num_levels)
+        return replace(
+            self,
+            bytes_per_s=tuple(max(self.bytes_per_s[level:]) for level in levels),
+            latency_s=tuple(min(self.latency_s[level:]) for level in levels),
         )
 
     def flattened(self) -> "Network":

@@ -15,6 +15,11 @@ carry volumes a_1.. whose sum does not depend on the placement, and a mediant li
 Point-to-point crossings sum likewise over levels, and the sum of a_l / b_l is larger still. Whoever waits at all
 waits for the smallest latency at least.
 
+**One chunk a stage.** With more chunks, interfaces at which a token stayed on its stage become changes of stage. It
+then travels at a level as high or higher, for the higher of stage and expert counts, or travels where it did not. On a
+network that is never faster further out (`Network.outward`, at least as fast as the network at every level)
+point-to-point traffic and latency therefore do not fall with the number of chunks.
+
 **Arithmetic.** The matmuls of a step perform 6 (P/E) B' FLOP at no more than F each, with B' <= B the tokens left
 after rounding shares down, so they take at least 6 (P/E) B' / (N F). Every microbatch of every layer and held expert
 starts 6 matmuls, each with its latency a; M >= PP (2 PP for zero-bubble), hence at least
@@ -73,7 +78,8 @@ class Bounds:
         self.assumptions = assumptions
         self.num_gpus = float(num_gpus)
         self.device = matmul_device(cluster.accelerator, assumptions)
-        self.placed_network = cluster.network
+        self._placed_network = cluster.network
+        self._outward = cluster.network.outward()
         self.network = cluster.network.flattened()
         self._link_bytes_per_s = self.num_gpus * self.network.bytes_per_s[0]
 
@@ -124,10 +130,13 @@ class Bounds:
         Returns
         -------
         terms : StepTerms
-            With the network's own traffic.
+            With the network's own traffic, as if no level were slower than one further out.
         bound_s : (plans,)
         """
-        traffic = traffic_terms(self.model, self.device.word_bytes, self.placed_network, plans)
+        traffic = traffic_terms(self.model, self.device.word_bytes, self._placed_network, plans)
+        if self._outward != self._placed_network:
+            outward = traffic_terms(self.model, self.device.word_bytes, self._outward, plans)
+            traffic = traffic._replace(pp_s=outward.pp_s, pp_latency_s=outward.pp_latency_s)
         placed = replace(terms, **traffic._asdict())
         return placed, placed.step_s(schedule, self.assumptions)
 
