@@ -29,16 +29,17 @@ def terms_of(case: Scenario):
 def step_s(case: Scenario) -> float:
     """Time of a step by the formula of specification 2.4, step 5; not by adding parts."""
     t, a = {name: float(np.max(value)) for name, value in vars(terms_of(case)).items()}, case.assumptions
+    latency = t["tp_latency_s"] + t["pp_latency_s"]
     zero_bubble = case.plan.schedule == "zero-bubble"
     network = a.overlap_tp * t["tp_s"] + a.overlap_pp * t["pp_s"]
     if zero_bubble and a.zero_bubble_latency_order:
-        network = max(network, t["pipeline_latency_s"])
+        network = max(network, latency)
     exposed = (1 - a.overlap_tp) * t["tp_s"] + (1 - a.overlap_pp) * t["pp_s"]
     pp, v, m = case.plan.degree("pp"), case.plan.interleave, case.plan.num_microbatches
     bubble = 0 if zero_bubble else (pp - 1) / (pp - 1 + v * m)
     pipeline = (max(t["matmul_s"], network) + exposed) / (1 - bubble)
     if not zero_bubble:
-        pipeline += t["pipeline_latency_s"]
+        pipeline += latency
     return (max(pipeline, t["dp_s"]) if a.overlap_dp else pipeline + t["dp_s"]) + t["dp_latency_s"]
 
 

@@ -1,0 +1,359 @@
+"""The files of data/: each loads, each number has a source, and the numbers agree with each other."""
+
+import csv
+import re
+import shutil
+
+import msgspec
+import pytest
+
+from walltime.catalog import (
+    AcceleratorRecord,
+    ClusterRecord,
+    EfficiencyRecord,
+    NetworkRecord,
+    Number,
+    ParameterSet,
+    StudyRecord,
+    data_root,
+    data_version,
+    loader,
+    parameter_set,
+    parameter_sets,
+    read_toml,
+)
+from walltime.hardware import Accelerator, cluster
+from walltime.problems import BadInput
+
+RECORDS = (AcceleratorRecord, EfficiencyRecord, NetworkRecord, ClusterRecord)
+SETS = parameter_sets()
+TOML = sorted(data_root().rglob("*.toml"))
+BIB_KEYS = re.findall(r"^@\w+\{([^,\s]+),", (data_root() / "sources.bib").read_text(encoding="utf-8"), re.MULTILINE)
+PUBLISHED = sorted((data_root() / "published").glob("*.csv"))
+
+
+def records():
+    for name in SETS:
+        for kind in RECORDS:
+            for record in parameter_set(name).all(kind):
+                yield name, record
+        if name != "datasheet":
+            yield name, parameter_set(name).study()
+
+
+def label(record):
+    return getattr(record, "id", None) or record.accelerator
+
+
+EVERY_RECORD = [pytest.param(name, record, id=f"{name}-{type(record).__name__}-{label(record)}") for name, record in records()]
+CHIPS = [
+    pytest.param(name, chip, id=f"{name}-{chip.id}") for name in SETS for chip in parameter_set(name).all(AcceleratorRecord)
+]
+
+
+def test_every_file_is_a_record_that_loads():
+    assert {"datasheet", "Erdil2024"} <= set(SETS)
+    assert len(EVERY_RECORD) == len(TOML)
+    assert len(CHIPS) > 10
+
+
+@pytest.mark.parametrize(("name", "record"), EVERY_RECORD)
+def test_a_record_is_named_after_its_file(name, record):
+    if not isinstance(record, StudyRecord):
+        assert label(record) in parameter_set(name).ids(type(record))
+    assert record.numbers() or isinstance(record, ClusterRecord)
+
+
+def cited(record):
+    for path, number in record.numbers().items():
+        for where, source in ((path, number.source), (f"{path}.second", number.second and number.second.source)):
+            if source:
+                yield where, source
+    for i, citation in enumerate(getattr(record, "sources", ())):
+        yield f"sources.{i}", citation.source
+
+
+@pytest.mark.parametrize(("name", "record"), EVERY_RECORD)
+def test_every_source_is_in_the_bibliography(name, record):
+    assert {where: key for where, key in cited(record) if key not in BIB_KEYS} == {}
+
+
+def test_the_bibliography_has_no_key_twice():
+    assert len(BIB_KEYS) == len(set(BIB_KEYS)) > 20
+
+
+def test_every_source_can_be_found():
+    text = (data_root() / "sources.bib").read_text(encoding="utf-8")
+    entries = re.split(r"\n(?=@)", text)[1:] if not text.startswith("@") else re.split(r"\n(?=@)", text)
+    assert len(entries) == len(BIB_KEYS)
+    for entry in entries:
+        for field in ("author", "title", "year", "url"):
+            assert re.search(rf"^\s*{field}\s*=", entry, re.MULTILINE), (field, entry[:40])
+        assert re.search(r"url\s*=\s*\{https?://", entry), entry[:40]
+
+
+@pytest.mark.parametrize(("name", "record"), EVERY_RECORD)
+def test_every_number_keeps_the_provenance_rules(name, record):
+    for path, number in record.numbers().items():
+        if number.kind in ("datasheet", "paper", "measured"):
+            assert number.source.strip(), path
+            assert number.locator.strip(), path
+        else:
+            assert number.note.strip(), path
+        if number.kind == "estimate":
+            assert number.low <= number.value <= number.high, path
+        if not isinstance(number.value, bool):
+            assert number.value > 0, path
+
+
+GOOD = {"value": 2.0, "kind": "datasheet", "source": "nvidia2022hopper", "locator": "table 3"}
+ESTIMATE = {"value": 2.0, "kind": "estimate", "note": "a guess", "low": 1.0, "high": 3.0}
+
+
+@pytest.mark.parametrize("good", [GOOD, {"value": 2.0, "kind": "derived", "note": "1 + 1"}, ESTIMATE])
+def test_a_sound_number_is_accepted(good):
+    assert msgspec.convert(good, Number).value == 2.0
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (GOOD | {"source": ""}, "needs `source` and `locator`"),
+        (GOOD | {"locator": ""}, "needs `source` and `locator`"),
+        (GOOD | {"kind": "paper", "source": ""}, "needs `source` and `locator`"),
+        (GOOD | {"kind": "measured", "locator": ""}, "needs `source` and `locator`"),
+        (GOOD | {"kind": "hearsay"}, "Invalid enum value 'hearsay'"),
+        (GOOD | {"value": "2"}, "got `str`"),
+        (GOOD | {"valeu": 2.0}, "unknown field `valeu`"),
+        ({"value": 2.0, "kind": "derived"}, "needs a `note`"),
+        (ESTIMATE | {"note": ""}, "needs a `note`"),
+        (ESTIMATE | {"low": None}, "needs `low` and `high`"),
+        (ESTIMATE | {"high": None}, "needs `low` and `high`"),
+        (ESTIMATE | {"value": 4.0}, "between `low` and `high`"),
+        (ESTIMATE | {"value": 0.5}, "between `low` and `high`"),
+        (GOOD | {"second": {"value": 2.0, "source": "austin2025scaling"}}, "missing required field `locator`"),
+    ],
+)
+def test_a_number_without_provenance_is_refused(number, message):
+    with pytest.raises(msgspec.ValidationError, match=re.escape(message)):
+        msgspec.convert(number, Number)
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A parameter set that a test may break."""
+    root = tmp_path / "data"
+    shutil.copytree(data_root() / "parameter_sets" / "Erdil2024", root)
+    return ParameterSet("copied", root)
+
+
+def edit(numbers, file, old, new):
+    path = numbers.root / file
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "file", "old", "new", "message"),
+    [
+        (NetworkRecord, "nvlink4-800g", "networks/nvlink4-800g.toml", 'source = "erdil2024program", ', "", "source"),
+        (NetworkRecord, "nvlink4-800g", "networks/nvlink4-800g.toml", "size = 8", "size = 0", "size"),
+        (NetworkRecord, "nvlink4-800g", "networks/nvlink4-800g.toml", "size = 8\n", "", "size"),
+        (NetworkRecord, "nvlink4-800g", "networks/nvlink4-800g.toml", "size = 8", "siez = 8", "siez"),
+        (NetworkRecord, "nvlink4-800g", "networks/nvlink4-800g.toml", "450000000000.0", '"450GB/s"', "str"),
+        (ClusterRecord, "h100-sxm", "clusters/h100-sxm.toml", "schema = 1", "schema = 2", "schema"),
+        (ClusterRecord, "h100-sxm", "clusters/h100-sxm.toml", 'accelerator = "h100-sxm"\n', "", "accelerator"),
+        (ClusterRecord, "h100-sxm", "clusters/h100-sxm.toml", "schema = 1", "schema = ", "not valid TOML"),
+    ],
+)
+def test_a_broken_file_is_refused_by_name(copied, kind, name, file, old, new, message):
+    assert label(copied.get(kind, name)) == name
+    broken = ParameterSet("broken", copied.root)
+    edit(broken, file, old, new)
+    with pytest.raises(BadInput, match=message) as refusal:
+        broken.get(kind, name)
+    assert file.rpartition("/")[2] in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_record_based_on_another_has_all_its_numbers_but_its_own():
+    numbers = parameter_set("Erdil2024")
+    files = [path for path in TOML if "based_on" in read_toml(path)]
+    assert len(files) >= 2
+    for path in files:
+        kind = {"accelerators": AcceleratorRecord, "efficiencies": EfficiencyRecord}[path.parent.name]
+        own = read_toml(path)
+        record, base = numbers.get(kind, path.stem).numbers(), numbers.get(kind, own["based_on"]).numbers()
+        assert record.keys() == base.keys()
+        for where, number in record.items():
+            if where.partition(".")[0] not in own:
+                assert number == base[where]
+            elif isinstance(own[where], dict) and "value" in own[where]:
+                assert number.value == own[where]["value"]
+    slow, fast = (cluster(name, parameters="Erdil2024").accelerator for name in ("h100-sxm", "h100-sxm-low-latency"))
+    assert fast.matmul_latency_s == pytest.approx(slow.matmul_latency_s / 10)
+    assert fast.peak_flop_per_s == slow.peak_flop_per_s
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("kind", [AcceleratorRecord, NetworkRecord, ClusterRecord])
+def test_a_name_means_one_record(name, kind):
+    taken = {}
+    for record in parameter_set(name).all(kind):
+        names = {record.id.lower(), record.name.lower(), *(alias.lower() for alias in getattr(record, "aliases", ()))}
+        for one in names:
+            assert taken.setdefault(one, record.id) == record.id, one
+            assert parameter_set(name).get(kind, one.upper()).id == record.id
+
+
+@pytest.mark.parametrize(("name", "chip"), CHIPS)
+def test_every_accelerator_has_an_efficiency_record_and_a_usual_cluster(name, chip):
+    numbers = parameter_set(name)
+    assert numbers.get(EfficiencyRecord, chip.id).accelerator == chip.id
+    usual = numbers.get(ClusterRecord, chip.usual_cluster)
+    assert usual.accelerator == chip.id
+    assert usual.sources
+    numbers.get(NetworkRecord, usual.network)
+    ready = cluster(chip.usual_cluster, parameters=name)
+    assert ready.accelerator.id == chip.id
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_cluster_is_of_an_accelerator_and_a_network_that_exist(name):
+    numbers = parameter_set(name)
+    used = {record.network for record in numbers.all(ClusterRecord)}
+    for record in numbers.all(ClusterRecord):
+        assert cluster(record.id, parameters=name).num_gpus is None
+    assert used == set(numbers.ids(NetworkRecord))
+
+
+# FLOP per clock and core (SM, CU) by 16-bit matrix instruction: published per generation.
+PER_CLOCK = {
+    "v100": 1024,
+    "a100": 2048,
+    "h100": 4096,
+    "h200": 4096,
+    "b200": 8192,
+    "gb200": 8192,
+    "gb300": 8192,
+    "mi300x": 2048,
+}
+
+
+def family_of(chip):
+    return chip.id.partition("-")[0]
+
+
+def test_only_chips_without_16_bit_matrix_instructions_or_cores_are_left_out():
+    left_out = {c.values[1].id for c in CHIPS if family_of(c.values[1]) not in PER_CLOCK}
+    assert left_out == {"gtx-580", "tpu-v5p"}
+
+
+@pytest.mark.parametrize(("name", "chip"), [c for c in CHIPS if family_of(c.values[1]) in PER_CLOCK])
+def test_peak_is_clock_times_cores_times_flop_per_clock(name, chip):
+    expected = PER_CLOCK[family_of(chip)] * chip.num_sms.value * chip.max_clock_hz.value
+    assert chip.peak_flop_per_s["fp16"].value == pytest.approx(expected, rel=0.005)
+
+
+RATIOS = [("bf16", "fp16", 1), ("fp8", "bf16", 2), ("tf32", "bf16", 0.5), ("int8", "fp8", 1)]
+UNUSUAL = {  # read on the datasheets: no faster 8-bit float on the TPU v5p, little int8 on Blackwell Ultra
+    ("tpu-v5p", "fp8", "bf16"): 1,
+    ("tpu-v5p", "int8", "fp8"): 2,
+    ("gb300", "int8", "fp8"): 1 / 30,
+}
+
+
+@pytest.mark.parametrize(("name", "chip"), CHIPS)
+def test_half_the_bits_is_twice_the_dense_rate(name, chip):
+    """A sparse figure taken for a dense one would be twice too high."""
+    peaks = {precision: number.value for precision, number in chip.peak_flop_per_s.items()}
+    for precision, of, usual in RATIOS:
+        if precision in peaks and of in peaks:
+            ratio = UNUSUAL.get((chip.id, precision, of), usual)
+            assert peaks[precision] / peaks[of] == pytest.approx(ratio, rel=0.01 if ratio == usual else 0.02), precision
+
+
+@pytest.mark.parametrize(("name", "chip"), CHIPS)
+def test_orders_of_magnitude(name, chip):
+    """Units: bytes, not GB; bytes/s, not bits/s; hertz, not GHz."""
+    ready = Accelerator.from_catalog(parameter_set(name), chip.id)
+    assert 1e9 <= ready.hbm_bytes < 1e12
+    assert 1e11 <= ready.hbm_bytes_per_s < 1e14
+    assert 5e5 <= ready.l2_bytes < 1e9
+    assert ready.l2_bytes_per_s > ready.hbm_bytes_per_s
+    assert 5e8 <= ready.max_clock_hz < 5e9
+    assert 1e12 <= ready.peak_flop_per_s < 1e17
+    assert 0 < ready.achievable_fraction < 1
+    assert 1e-7 <= ready.matmul_latency_s < 1e-4
+    assert chip.power_w is None or 100 <= chip.power_w.value < 3000
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_networks_are_fastest_inside(name):
+    for record in parameter_set(name).all(NetworkRecord):
+        rates = [level.bytes_per_s.value for level in record.level]
+        assert rates == sorted(rates, reverse=True), record.id
+        assert all(1e8 <= rate for rate in rates), record.id
+        assert all(1e-8 <= level.latency_s.value <= 1e-3 for level in record.level), record.id
+        assert len({level.name for level in record.level}) == len(record.level)
+
+
+def test_a_second_source_is_near_the_first():
+    """Where two sources differ by more than a tenth, a note says why."""
+    for _, record in records():
+        for path, number in record.numbers().items():
+            second = number.second
+            if second is None or isinstance(number.value, bool):
+                continue
+            if abs(second.value / number.value - 1) > 0.1:
+                assert number.note or second.note, (label(record), path)
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_published_rows_have_a_source(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    for row in rows:
+        assert row["source"] in BIB_KEYS
+        assert row["locator"].strip()
+        assert row["kind"] in ("paper", "program", "measured")
+        assert float(row["value"]) == float(row["printed"])
+
+
+def test_the_data_version_is_of_every_file(tmp_path, monkeypatch):
+    root = tmp_path / "data"
+    shutil.copytree(data_root(), root)
+    monkeypatch.setattr(loader, "data_root", lambda: root)
+    version = data_version.__wrapped__
+    assert version() == version() == data_version()
+    seen = {version()}
+    files = [
+        root / "accelerators" / "h100-sxm.toml",
+        root / "parameter_sets" / "Erdil2024" / "study.toml",
+        root / "sources.bib",
+        root / "published" / "erdil2024.csv",
+    ]
+    for path in files:
+        path.write_bytes(path.read_bytes() + b"\n")
+        seen.add(version())
+    (root / "networks" / "pcie2-qdr.toml").rename(root / "networks" / "renamed.toml")
+    seen.add(version())
+    assert len(seen) == 1 + len(files) + 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "near"),
+    [(ClusterRecord, "h1oo-sxm", "h100-sxm"), (AcceleratorRecord, "mi300", "mi300x"), (NetworkRecord, "xgmi", "xgmi")],
+)
+def test_a_misspelt_name_has_a_near_match(kind, wrong, near):
+    with pytest.raises(BadInput, match=f"unknown .*{wrong}.*Did you mean '{near}") as refusal:
+        parameter_set("datasheet").get(kind, wrong)
+    assert "walltime show" in str(refusal.value)
+
+
+def test_an_unknown_parameter_set_is_refused():
+    with pytest.raises(BadInput, match="unknown parameter set 'Erdil2025'. Did you mean 'Erdil2024'"):
+        parameter_set("Erdil2025")
+    assert parameter_set("erdil2024").name == "Erdil2024"
