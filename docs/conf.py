@@ -33,6 +33,7 @@ myst_heading_anchors = 3
 
 add_module_names = False
 autodoc_member_order = "bysource"
+doctest_global_setup = "from walltime.api import cluster, limits"
 autodoc_typehints = "description"
 napoleon_google_docstring = False
 napoleon_custom_sections = ["Approximations"]

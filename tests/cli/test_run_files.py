@@ -1,0 +1,111 @@
+"""A run's TOML file is its flags; a user's cluster is one of the catalog's."""
+
+import pytest
+
+from .test_bad_input import CLUSTER
+
+RUN = """
+on = "a100-sxm"
+parameters = "Erdil2024"
+set = ["network.latency=2x", "network.sizes=16"]
+sparsity = "sparse"
+batch_law = "deepseek"
+seq_len = 4096
+assumptions = "as_published"
+fix = ["finer_cluster_grid"]
+overlap = ["tp=0.5"]
+space = "full"
+duration = "6months"
+from = "1e25"
+to = "1e27"
+fraction = 0.7
+"""
+FLAGS = (
+    "--on a100-sxm --parameters Erdil2024 --set network.latency=2x --set network.sizes=16 --sparse --batch-law deepseek "
+    "--seq-len 4096 --assumptions as_published --fix finer_cluster_grid --overlap tp=0.5 --space full "
+    "--duration 6months --from 1e25 --to 1e27 --fraction 0.7"
+).split()
+
+
+def test_a_file_says_what_flags_say(call, file):
+    by_flags = call("limits", *FLAGS, "--json").json()
+    by_file = call("limits", file("run.toml", RUN), "--json").json()
+    assert by_file == by_flags
+    assert by_file["inputs"]["sparsity"] == "sparse"
+    assert len(by_file["runs"]) > 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "key", "value"),
+    [("--on=h100-sxm", "cluster", "h100-sxm"), ("--dense", "sparsity", "dense"), ("--batch-law=none", "batch_law", "none")],
+)
+def test_a_flag_overrides_the_file(call, file, flag, key, value):
+    document = call("limits", file("run.toml", RUN), flag, "--to", "1e28", "--json").json()
+    assert document["inputs"][key] == value
+
+
+def test_an_empty_file_asks_for_the_default(call, file):
+    default = call("limits", "--to", "1e25", "--json").json()
+    assert call("limits", file("run.toml", ""), "--to", "1e25", "--json").json() == default
+
+
+def test_estimate_by_file(call, file):
+    text = """
+model = "mlp-12288"
+on = "2048xh100-sxm"
+tp_model = 4
+tp_ff = [2, 4]
+"""
+    placed = text.replace("tp_model = 4", "tp_model = [4, 1]") + 'pp = [1, 64]\nschedule = "zero-bubble"\nmicrobatches = 128\n'
+    flags = "mlp-12288 --on 2048xh100-sxm --tp-model 4,1 --tp-ff 2,4 --pp 1,64 --schedule zero-bubble --microbatches 128"
+    by_file = call("estimate", file("run.toml", placed), "--json").json()
+    assert by_file == call("estimate", *flags.split(), "--json").json()
+    assert by_file["plan"]["searched"] is False
+    assert "is not placed" in call("estimate", file("mixed.toml", text + "pp = 64\n")).refused()
+
+
+def test_every_model_key_of_a_file(call, file):
+    text = 'model = "mlp-4096"\non = "64xh100-sxm"\nd_ff = 8192\nlayers = 6\nexperts = 8\nbatch_tokens = "1Mi"\nrecompute = true\n'
+    model = call("estimate", file("run.toml", text + "dp = 8\nep = 8\n"), "--json").json()["inputs"]["model"]
+    assert {name: model[name] for name in ("d_model", "d_ff", "num_layers", "num_experts", "batch_tokens")} == {
+        "d_model": 4096,
+        "d_ff": 8192,
+        "num_layers": 6,
+        "num_experts": 8,
+        "batch_tokens": 2**20,
+    }
+
+
+def test_a_whole_number_will_do_for_a_fraction(call, file):
+    """TOML tells 1 from 1.0; a person need not."""
+    said = call("limits", file("run.toml", "fraction = 1\n")).refused()
+    assert "between 0 and 1" in said
+
+
+def test_a_cluster_of_ones_own(call, file):
+    path = file("mine.toml", CLUSTER)
+    document = call("limits", "--on", path, "--to", "1e25", "--json").json()
+    assert document["inputs"]["cluster"] == "mine"
+    assert document["inputs"]["network_levels"] == [
+        {"name": "inner", "size": 8, "bytes_per_s": 450e9, "latency_s": pytest.approx(1e-6)},
+        {"name": "outer", "size": None, "bytes_per_s": 50e9, "latency_s": pytest.approx(2e-6)},
+    ]
+    counted = call("estimate", "mlp-12288", "--on", f"2048x{path}", "--json").json()
+    assert counted["inputs"]["num_gpus"] == 2048
+
+
+def test_a_cluster_file_of_the_catalogs_numbers_is_the_catalogs_cluster(call, file):
+    text = 'parameters = "Erdil2024"\nset = ["network.outer.latency=1.125us"]\n' + CLUSTER.replace('"1us"', '"1.125us"')
+    mine = call("limits", "--on", file("mine.toml", text), "--json").json()
+    theirs = call("limits", "--on", "h100-sxm", "--json").json()
+    names = ("accelerator", "plan")
+    for ours, other in zip(mine["runs"], theirs["runs"], strict=True):
+        assert {k: v for k, v in ours.items() if k not in names} == {k: v for k, v in other.items() if k not in names}
+    assert mine["linear_scaling_end"] == theirs["linear_scaling_end"]
+
+
+def test_what_if_on_a_cluster_of_ones_own(call, file):
+    path = file("mine.toml", CLUSTER)
+    settings = ("--set", "network.outer.bandwidth=2x", "--set", "network.inner.size=72")
+    levels = call("limits", "--on", path, "--to", "1e25", *settings, "--json").json()["inputs"]["network_levels"]
+    assert (levels[0]["size"], levels[1]["bytes_per_s"]) == (72, 100e9)
