@@ -68,13 +68,12 @@ def walltime(tmp_path):
 
 @pytest.fixture
 def reader_that_stops():
-    """Run a command whose reader closes the pipe after one line; return its exit code and errors."""
+    """Run a command whose reader has closed the pipe; return its exit code and errors."""
 
     def run(*args):
         with subprocess.Popen(
             [*_PROGRAM, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_ENVIRONMENT
         ) as process:
-            process.stdout.readline()
             process.stdout.close()
             errors = process.stderr.read().decode()
         return process.returncode, errors

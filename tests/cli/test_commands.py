@@ -12,12 +12,13 @@ import pytest
 from walltime import __version__
 from walltime.catalog import data_version
 from walltime.cli.main import cli
+from walltime.plan import DEGREES
 
 DATA = Path(__file__).parents[1] / "data" / "erdil2024"
 SHORT = ("--to", "1e26")  # a curve of a few runs
 COMMANDS = ["estimate", "limits", "reproduce", "verify", "show", "bench"]
 ESTIMATE = ("estimate", "mlp-12288", "--on", "2048xh100-sxm")
-PLANNED = (*ESTIMATE, *"--tp-model 4 --tp-ff 8 --pp 64 --schedule zero-bubble".split())
+PLANNED = (*ESTIMATE, "--tp-model=4", "--tp-ff=8", "--pp=64", "--schedule=zero-bubble")
 
 
 def test_help_names_every_command(walltime):
@@ -25,7 +26,7 @@ def test_help_names_every_command(walltime):
     assert result.code == 0
     assert result.err == ""
     assert [name for name in COMMANDS if not re.search(rf"^  {name} ", result.out, re.MULTILINE)] == []
-    assert re.findall(r"[0-9] [a-z ]+(?=[;.])", " ".join(result.out.split()))[:3] == ["0 done", "1 our bug", "2 bad input"]
+    assert "0 done; 1 our bug; 2 bad input; 3 a valid question with a negative answer" in " ".join(result.out.split())
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, "verify matmul", "verify step", "verify frontier"])
@@ -57,7 +58,7 @@ def test_without_a_command_there_is_help(walltime):
 def test_limits(walltime):
     result = walltime("limits", "--on", "h100-sxm")
     assert (result.code, result.err) == (0, "")
-    for said in ("2.05e28 FLOP", "2.71e31 FLOP", "5.08e31 FLOP", "Linear scaling ends", "Latency wall", "next: walltime"):
+    for said in ("2.05e28 FLOP", "2.71e31 FLOP", "5.08e31 FLOP", "Linear scaling ends", "Latency wall", "next: "):
         assert said in result.out
     assert not re.search(r"\b(nan|inf)\b", result.out)
 
@@ -130,7 +131,7 @@ def test_a_cluster_without_a_plan_ends_with_3(call, args, said):
     assert result.out == ""
 
 
-@pytest.mark.parametrize("line", ["show h100-sxm", "limits --csv"])
+@pytest.mark.parametrize("line", ["show h100-sxm", "limits --csv", "limits --json", "--help"])
 def test_a_reader_that_stops_early_is_no_error(reader_that_stops, line):
     assert reader_that_stops(*line.split()) == (0, "")
 
@@ -184,7 +185,7 @@ def test_json_of_a_process_is_pure(walltime):
     assert math.fsum(document["parts_s"].values()) == pytest.approx(document["step_time_s"], rel=1e-12)
     assert document["lower_s"] <= document["step_time_s"] <= document["upper_s"]
     assert document["plan"]["searched"] is True
-    degrees = [d for name in ("dp", "tp_model", "tp_ff", "pp", "ep") for d in document["plan"][name]]
+    degrees = [d for name in DEGREES for d in document["plan"][name]]
     assert math.prod(degrees) == document["inputs"]["num_gpus"] == 2048
 
 
@@ -213,7 +214,7 @@ def test_a_plan_found_can_be_given(call):
     """The best plan, written out degree by degree, is estimated the same."""
     found = call(*ESTIMATE, "--json").json()
     plan = found["plan"]
-    flags = [f"--{name.replace('_', '-')}={','.join(map(str, plan[name]))}" for name in ("dp", "tp_model", "tp_ff", "pp", "ep")]
+    flags = [f"--{name.replace('_', '-')}={','.join(map(str, plan[name]))}" for name in DEGREES]
     flags += [f"--microbatches={plan['num_microbatches']}", f"--schedule={plan['schedule']}"]
     given = call(*ESTIMATE, *flags, "--json").json()
     assert given["plan"] == plan | {"searched": False}
@@ -262,12 +263,13 @@ def test_settings_apply_in_turn(call):
     assert [level["latency_s"] for level in inputs["network_levels"]] == [2e-6, 2e-6]
 
 
-def test_half_the_latency_moves_the_wall(walltime):
+def test_latency_moves_the_wall(walltime):
+    corrected = ("--assumptions", "corrected", "--space", "published")
     wall = {
-        factor: walltime("limits", "--set", f"network.latency={factor}", "--json", "--assumptions", "corrected").json()
+        factor: walltime("limits", "--set", f"network.latency={factor}", "--json", *corrected).json()["latency_wall"]
         for factor in ("1x", "0.1x", "10x")
     }
-    walls = [wall[factor]["latency_wall"]["last_feasible_flop"] for factor in ("10x", "1x", "0.1x")]
+    walls = [wall[factor]["last_feasible_flop"] for factor in ("10x", "1x", "0.1x")]
     assert walls == sorted(walls)
     assert walls[0] < walls[2]
 
@@ -315,7 +317,7 @@ def test_precision(call):
 
 def test_readings(call):
     args = ("limits", "--to", "1e25", "--json")
-    published, corrected = (call(*args, "--assumptions", name).json()["inputs"] for name in ("as_published", "corrected"))
+    published, corrected = (call(*args, "--assumptions", n).json()["inputs"] for n in ("as_published", "corrected"))
     assert published["space"] == "published"
     assert corrected["space"] == "full"
     fixes = {name for name, value in corrected["assumptions"].items() if value is True}

@@ -14,7 +14,7 @@ GOLDEN = Path(__file__).parent / "flags.json"
 
 
 def flags(command=cli, name="walltime"):
-    """Every parameter of every command: its names, and whether it takes a value or repeats."""
+    """Every command's parameters: their names, and whether they take a value or repeat."""
     context = click.Context(command)
     listed = {name: [_described(p) for p in command.params]}
     if isinstance(command, click.Group):
@@ -26,8 +26,9 @@ def flags(command=cli, name="walltime"):
 def _described(parameter):
     if isinstance(parameter, click.Argument):
         return parameter.name.upper() + (" (repeated)" if parameter.nargs == -1 else "")
-    takes = "" if parameter.is_flag else " VALUE"
-    return " ".join([*parameter.opts, *parameter.secondary_opts]) + takes + (" (repeated)" if parameter.multiple else "")
+    names = [*parameter.opts, *parameter.secondary_opts]
+    takes = [] if parameter.is_flag else ["VALUE"]
+    return " ".join([*names, *takes, *(["(repeated)"] if parameter.multiple else [])])
 
 
 def test_flags_are_those_that_were_promised():

@@ -20,15 +20,16 @@ from = "1e25"
 to = "1e27"
 fraction = 0.7
 """
-FLAGS = (
-    "--on a100-sxm --parameters Erdil2024 --set network.latency=2x --set network.sizes=16 --sparse --batch-law deepseek "
-    "--seq-len 4096 --assumptions as_published --fix finer_cluster_grid --overlap tp=0.5 --space full "
-    "--duration 6months --from 1e25 --to 1e27 --fraction 0.7"
-).split()
+FLAGS = """
+--on a100-sxm --parameters Erdil2024 --set network.latency=2x --set network.sizes=16
+--sparse --batch-law deepseek --seq-len 4096
+--assumptions as_published --fix finer_cluster_grid --overlap tp=0.5 --space full
+--duration 6months --from 1e25 --to 1e27 --fraction 0.7
+"""
 
 
 def test_a_file_says_what_flags_say(call, file):
-    by_flags = call("limits", *FLAGS, "--json").json()
+    by_flags = call("limits", *FLAGS.split(), "--json").json()
     by_file = call("limits", file("run.toml", RUN), "--json").json()
     assert by_file == by_flags
     assert by_file["inputs"]["sparsity"] == "sparse"
@@ -37,7 +38,11 @@ def test_a_file_says_what_flags_say(call, file):
 
 @pytest.mark.parametrize(
     ("flag", "key", "value"),
-    [("--on=h100-sxm", "cluster", "h100-sxm"), ("--dense", "sparsity", "dense"), ("--batch-law=none", "batch_law", "none")],
+    [
+        ("--on=h100-sxm", "cluster", "h100-sxm"),
+        ("--dense", "sparsity", "dense"),
+        ("--batch-law=none", "batch_law", "none"),
+    ],
 )
 def test_a_flag_overrides_the_file(call, file, flag, key, value):
     document = call("limits", file("run.toml", RUN), flag, "--to", "1e28", "--json").json()
@@ -49,31 +54,47 @@ def test_an_empty_file_asks_for_the_default(call, file):
     assert call("limits", file("run.toml", ""), "--to", "1e25", "--json").json() == default
 
 
-def test_estimate_by_file(call, file):
-    text = """
+PLANNED = """
 model = "mlp-12288"
 on = "2048xh100-sxm"
-tp_model = 4
+tp_model = [4, 1]
 tp_ff = [2, 4]
+pp = [1, 64]
+schedule = "zero-bubble"
+microbatches = 128
 """
-    placed = text.replace("tp_model = 4", "tp_model = [4, 1]") + 'pp = [1, 64]\nschedule = "zero-bubble"\nmicrobatches = 128\n'
-    flags = "mlp-12288 --on 2048xh100-sxm --tp-model 4,1 --tp-ff 2,4 --pp 1,64 --schedule zero-bubble --microbatches 128"
-    by_file = call("estimate", file("run.toml", placed), "--json").json()
-    assert by_file == call("estimate", *flags.split(), "--json").json()
+PLANNED_FLAGS = """
+mlp-12288 --on 2048xh100-sxm --tp-model 4,1 --tp-ff 2,4 --pp 1,64 --schedule zero-bubble --microbatches 128
+"""
+
+
+def test_estimate_by_file(call, file):
+    by_file = call("estimate", file("run.toml", PLANNED), "--json").json()
+    assert by_file == call("estimate", *PLANNED_FLAGS.split(), "--json").json()
     assert by_file["plan"]["searched"] is False
-    assert "is not placed" in call("estimate", file("mixed.toml", text + "pp = 64\n")).refused()
+    mixed = PLANNED.replace("[1, 64]", "64")
+    assert "pp=64 is not placed" in call("estimate", file("mixed.toml", mixed)).refused()
+
+
+SIZES = """
+model = "mlp-4096"
+on = "64xh100-sxm"
+d_ff = 8192
+layers = 6
+experts = 8
+batch_tokens = "1Mi"
+recompute = true
+dp = 8
+ep = 8
+"""
 
 
 def test_every_model_key_of_a_file(call, file):
-    text = 'model = "mlp-4096"\non = "64xh100-sxm"\nd_ff = 8192\nlayers = 6\nexperts = 8\nbatch_tokens = "1Mi"\nrecompute = true\n'
-    model = call("estimate", file("run.toml", text + "dp = 8\nep = 8\n"), "--json").json()["inputs"]["model"]
-    assert {name: model[name] for name in ("d_model", "d_ff", "num_layers", "num_experts", "batch_tokens")} == {
-        "d_model": 4096,
-        "d_ff": 8192,
-        "num_layers": 6,
-        "num_experts": 8,
-        "batch_tokens": 2**20,
-    }
+    document = call("estimate", file("run.toml", SIZES), "--json").json()
+    model, plan = document["inputs"]["model"], document["plan"]
+    shape = [model[name] for name in ("d_model", "d_ff", "num_layers", "num_experts", "batch_tokens")]
+    assert shape == [4096, 8192, 6, 8, 2**20]
+    assert plan["recompute"] is True
 
 
 def test_a_whole_number_will_do_for_a_fraction(call, file):

@@ -1,6 +1,7 @@
 """Frontiers: hardware that gets worse never helps, clusters meet deadlines, thresholds are in order."""
 
 import functools
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -88,7 +89,7 @@ def test_less_bandwidth_never_gives_more_utilization(name, level, factor, space)
 def test_less_time_never_gives_more_utilization(space, sparsity):
     family = RunFamily(sparsity)
     durations = [utilizations(of("a100-sxm"), space, family, share * QUARTER_S) for share in (1, 1 / 2, 1 / 10)]
-    for longer, shorter in zip(durations, durations[1:], strict=False):
+    for longer, shorter in itertools.pairwise(durations):
         assert (shorter <= longer * (1 + TINY)).all()
 
 

@@ -109,7 +109,7 @@ def test_an_end_of_a_curve_in_the_wrong_place_is_found(tmp_path):
     line = next(line for line, row in enumerate(rows, start=1) if not row["feasible"])
     before = rows[line - 2]
     numbers = {name: before[name] for name in ("n_gpus", "utilization", "years")}
-    changed = rows[: line - 1] + [rows[line - 1] | {"feasible": True} | numbers]
+    changed = [*rows[: line - 1], rows[line - 1] | {"feasible": True} | numbers]
     result = verify_frontier(written(tmp_path, "frontier", changed))
     assert result.num_outside == 1
     assert result.worst["line"] == line

@@ -109,7 +109,12 @@ def test_step(family, width, plan, run_s, utilization):
 
 def test_traffic_of_the_dense_step():
     model, result = run_of("dense", 53248, DENSE)
-    printed = {"tp_comm": "4.12732527e6", "dp_comm": "3.29911345e5", "pp_comm": "8.35974448e3", "latency": "1.09149880e5"}
+    printed = {
+        "tp_comm": "4.12732527e6",
+        "dp_comm": "3.29911345e5",
+        "pp_comm": "8.35974448e3",
+        "latency": "1.09149880e5",
+    }
     for name, run_s in printed.items():
         assert rounds_to(float(result.busy_s[name][0]) * model.num_steps, run_s), name
 
@@ -137,7 +142,9 @@ def test_t_limit(alpha, printed):
     assert rounds_to(t_limit_flop(alpha), printed)
 
 
-@pytest.mark.parametrize(("gpu", "n", "s"), [("V100", "279", "26 791"), ("A100", "401", "16 633"), ("H100", "590", "26 385")])
+@pytest.mark.parametrize(
+    ("gpu", "n", "s"), [("V100", "279", "26 791"), ("A100", "401", "16 633"), ("H100", "590", "26 385")]
+)
 def test_nanobatch_and_shard(gpu, n, s):
     node = NodeBalance.of(of(gpu))
     assert rounds_to(node.nanobatch_tokens, n)
@@ -214,7 +221,9 @@ def test_other_durations(years, end, wall):
     assert rounds_to(result.latency_wall.last_feasible_flop, wall)
 
 
-@pytest.mark.parametrize(("sparsity", "end", "wall"), [("dense", "5.08e31", "2.39e33"), ("sparse", "1.00e32", "9.83e33")])
+@pytest.mark.parametrize(
+    ("sparsity", "end", "wall"), [("dense", "5.08e31", "2.39e33"), ("sparse", "1.00e32", "9.83e33")]
+)
 def test_scaled(sparsity, end, wall):
     result = curve("h100-sxm-scaled", sparsity)
     assert rounds_to(result.linear_scaling_end().first_crossing_flop, end)
@@ -269,7 +278,7 @@ def test_the_finer_grid_moves_the_end_of_linear_scaling_but_not_the_wall(gpu, sp
 
 
 def test_the_jagged_curve():
-    """H100 dense is 0.790 of the plateau at 2.05e28, 0.884 at 3.4e28, 0.787 at 4.5e28, 0.838 at 5.8e28, 0.617 at 1.3e29."""
+    """H100 dense, as a share of the plateau."""
     runs = {f"{run.training_flop:.1e}": run.utilization / 0.7 for run in curve().runs}
     printed = {"2.0e+28": "0.790", "3.4e+28": "0.884", "4.5e+28": "0.787", "5.8e+28": "0.838", "1.3e+29": "0.617"}
     for flop, share in printed.items():

@@ -38,7 +38,9 @@ def command(as_json: bool) -> None:
     result |= _study()
     h100 = CurveKey("h100-sxm")
     result["erdil_h100_dense_curve_cpu_s"] = _best_of(3, lambda: frontier(question(h100, "as_published")))
-    result["erdil_corrected_full_curve_s"] = _best_of(1, lambda: frontier(question(h100, "corrected")))
+    started = time.perf_counter()
+    frontier(question(h100, "corrected"))
+    result["erdil_corrected_full_curve_s"] = time.perf_counter() - started
     result |= _engine()
     result["erdil_study_limited_by"] = _shares(lambda: frontier(question(h100, "as_published")))
     if as_json:

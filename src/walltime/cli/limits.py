@@ -143,7 +143,9 @@ def _warnings(result: Frontier) -> list[str]:
             if number.kind == "estimate"
         )
         if estimates:
-            notes.append(f"estimates, not published numbers: {', '.join(estimates)} (walltime show accelerators NAME)")
+            notes.append(
+                f"estimates, not published numbers: {', '.join(estimates)} (walltime show {question.cluster.id})"
+            )
     if _drops_latency(result):
         notes.append(
             "as published, zero-bubble pipelines drop their network latency, and with these latencies it matters: "

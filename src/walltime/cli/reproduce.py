@@ -1,5 +1,7 @@
 """``walltime reproduce``: a paper's figures and tables, its numbers beside ours."""
 
+from collections.abc import Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 
 import click
@@ -46,18 +48,15 @@ def command(
     chosen = _modes(modes)
     if figures and out is None:
         raise BadInput("figures need a folder to be written to. Valid: --out DIR.")
+    whole = not figures or "all" in figures
     with workers(num_workers or available_cores()) as executor:
-        studies = {}
-        for mode in chosen:
-            progress = Progress(f"curves {mode}")
-            studies[mode] = Study(mode, executor, progress)
-            studies[mode].compute(study_curves())
-            progress.finish()
-        compared = {mode: headlines(study) for mode, study in studies.items()}
-    written = [] if out is None else _write(out, studies, names)
+        studies = {mode: _study(mode, executor, whole) for mode in chosen}
+        written = [] if out is None else _write(out, studies, names, whole)
+        compared = {mode: headlines(study) for mode, study in studies.items()} if whole else {}
     if as_json:
         rows = {
-            mode: [{**vars(h), "deviation": h.deviation, "agrees": h.agrees} for h in compared[mode]] for mode in chosen
+            mode: [{**vars(row), "deviation": row.deviation, "agrees": row.agrees} for row in table_rows]
+            for mode, table_rows in compared.items()
         }
         emit_json(
             "reproduce",
@@ -66,10 +65,25 @@ def command(
             [],
         )
     else:
-        click.echo(_table(compared))
-        if out is not None:
-            click.echo(f"\n{len(written)} files in {out}; start with {out / 'index.html'}")
+        click.echo("\n\n".join(_told(compared, written, out)))
     _judge(compared)
+
+
+def _study(mode: str, executor: Executor, whole: bool) -> Study:
+    """Return the study, all of its curves computed if it is wanted as a whole."""
+    progress = Progress(f"curves {mode}")
+    study = Study(mode, executor, progress)
+    if whole:
+        study.compute(study_curves())
+    progress.finish()
+    return study
+
+
+def _told(compared: dict[str, list[Headline]], written: list[str], out: Path | None) -> Iterator[str]:
+    if compared:
+        yield _table(compared)
+    if out is not None:
+        yield f"{len(written)} files in {out}; start with {out / 'index.html'}"
 
 
 def _figure_names(figures: tuple[str, ...]) -> list[str]:
@@ -86,11 +100,12 @@ def _modes(modes: tuple[str, ...]) -> list[str]:
     return [mode for mode in MODES if not modes or mode in modes]
 
 
-def _write(out: Path, studies: dict[str, Study], names: list[str]) -> list[str]:
+def _write(out: Path, studies: dict[str, Study], names: list[str], whole: bool) -> list[str]:
     used = {number.source for number in parameter_set(PARAMETERS).study().numbers().values() if number.source}
     listed = {key: str(source) for key, source in sources().items() if key in used | set(_CITED)}
     notes = (data_root() / "not_modelled.md").read_text(encoding="utf-8")
-    return [str(path) for path in write_study(out, studies, names, notes=notes, sources=listed)]
+    paths = write_study(out, studies, names, notes=notes, sources=listed, headline_numbers=whole)
+    return [str(path) for path in paths]
 
 
 def _table(compared: dict[str, list[Headline]]) -> str:

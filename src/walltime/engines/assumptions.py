@@ -13,7 +13,7 @@ FIXES = {
     "v100_register_capacity": "3: registers of all SMs count against L2",
     "residency_counts_all_matrices": "4: all matrices of an accelerator must fit to stay resident",
 }
-"""The defects of the published program that can be mended one by one (specification 2.7, 1 to 4)."""
+"""The defects of the published program that can be mended one by one; docs: not modelled."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def matmul_device(accelerator: Accelerator, assumptions: Assumptions) -> MatmulD
 
     References
     ----------
-    Specification 2.1 and 2.3.
+    Erdil & Schneider-Joseph (2024), published program; docs: Matmul.
     """
     constants = _matmul_constants()
     usable = constants["usable_cache_fraction"]
@@ -96,7 +96,7 @@ class StepTerms:
         return steady_s if schedule == "zero-bubble" else steady_s + self.pipeline_latency_s
 
     def step_s(self, schedule: Schedule, assumptions: Assumptions) -> Floats:
-        """Time of the step (specification 2.4, step 5)."""
+        """Time of the step, everything joined."""
         pipeline_s = self.pipeline_s(schedule, assumptions)
         joined = np.maximum(pipeline_s, self.dp_s) if assumptions.overlap_dp else pipeline_s + self.dp_s
         return joined + self.dp_latency_s
@@ -130,7 +130,7 @@ def step_terms(
 
     References
     ----------
-    Specification 2.4, steps 1 to 4.
+    Erdil & Schneider-Joseph (2024), published program; docs: Step.
     """
     total = plans.totals()
     traffic = traffic_terms(workload, device.word_bytes, network, plans)
@@ -143,7 +143,7 @@ def traffic_terms(workload: MlpStack, word_bytes: float, network: Network, plans
 
     References
     ----------
-    Specification 2.4, steps 2 to 4.
+    Erdil & Schneider-Joseph (2024), published program; docs: Collectives, Pipeline, Experts.
     """
     traffic = _Traffic(workload, word_bytes, network, plans)
     tp_s, tp_latency_s = traffic.tensor_parallel()
@@ -254,7 +254,7 @@ def estimate(
 
     References
     ----------
-    Specification 2.4; memory 2.5.
+    Erdil & Schneider-Joseph (2024), published program; docs: Step.
     """
     assumptions = assumptions or Assumptions()
     device = matmul_device(cluster.accelerator, assumptions)

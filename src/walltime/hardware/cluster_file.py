@@ -1,6 +1,5 @@
 """A user's own cluster from a TOML file."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +51,8 @@ def cluster_from_file(path: Path) -> Cluster:
     accelerator = Accelerator.from_catalog(parameter_set(content.parameters), content.accelerator, content.precision)
     name = content.name or path.stem
     network = _network(path, name, content.level)
-    cluster = Cluster(path.stem, name, accelerator, network, parameters=content.parameters)
-    return replace(override(cluster, content.set), id=path.stem)
+    cluster = Cluster(str(path), name, accelerator, network, parameters=content.parameters)
+    return override(cluster, content.set)
 
 
 def _network(path: Path, name: str, levels: list[Any]) -> Network:

@@ -19,8 +19,8 @@ where batch over depth grows as (b_0 / L_0)(T / T_0)^alpha. Both are returned in
 
 References
 ----------
-Specification 1.4; Erdil & Schneider-Joseph (2024). As published, T_0 is a FLOP count in a bracket of MAC
-(specification 2.7, defect 5): nothing at alpha = 0, 1.6 times low at alpha = 0.2. ``mac_reference`` mends it.
+Erdil & Schneider-Joseph (2024); docs: Closed forms. As published, T_0 is a FLOP count in a bracket of MAC: nothing at
+alpha = 0, 1.6 times low at alpha = 0.2. ``mac_reference`` mends it.
 """
 
 from dataclasses import dataclass

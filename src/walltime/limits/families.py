@@ -62,7 +62,7 @@ class RunFamily:
 
         References
         ----------
-        Specification 2.2.
+        Erdil & Schneider-Joseph (2024), published program; docs: The model, and how it grows.
         """
         d_ff = d_ff or int(constants("run")["ff_ratio"]) * d_model
         layers = num_layers or round_to_grid(DEPTH_LAWS[self.depth_law](d_model, d_ff))
@@ -93,7 +93,7 @@ def width_grid() -> list[int]:
 
     References
     ----------
-    Specification 2.1, run.
+    Erdil & Schneider-Joseph (2024), published program; docs: The model, and how it grows.
     """
     grid = constants("width_grid")
     odd = range(1, int(grid["largest_odd"]) + 1, 2)

@@ -130,6 +130,12 @@ class Frontier:
             return LatencyWall(last, None)
         return LatencyWall(last, self.question.family.model(self.infeasible_d_model).training_flop)
 
+    @property
+    def vanishes(self) -> bool:
+        """Whether the curve ends because utilisation has all but vanished, before any wall."""
+        smallest = constants("run")["smallest_utilization"]
+        return bool(self.runs) and self.infeasible_d_model is None and self.runs[-1].utilization < smallest
+
     def closed_forms(self, alpha: float = 0) -> tuple[float, float]:
         """Return T_crit and T_limit of a dense family on this cluster and deadline [FLOP].
 
@@ -237,7 +243,7 @@ def frontier(
 
     References
     ----------
-    Specification 2.6.
+    Erdil & Schneider-Joseph (2024), published program; docs: Frontier.
     """
     widths = question.widths or tuple(width_grid())
     runs: list[Run] = []

@@ -36,7 +36,7 @@ def round_to_grid(value: float) -> int:
 
     References
     ----------
-    Specification 2.2, ``Q``.
+    Erdil & Schneider-Joseph (2024), published program; docs: The model, and how it grows.
     """
     grid = _rounding_grid()
     i = bisect.bisect_left(grid, value)

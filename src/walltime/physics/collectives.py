@@ -22,7 +22,7 @@ def all_reduce_bytes(degree: Numeric, message_bytes: Numeric) -> Numeric:
 
     References
     ----------
-    Specification 1.3 and 2.4, step 2.
+    Erdil & Schneider-Joseph (2024), published program; docs: Collectives.
     """
     return 2 * (degree - 1) * message_bytes
 
@@ -34,7 +34,7 @@ def all_reduce_latency_s(degree: Numeric, latency_s: float, repetitions: Numeric
 
     Approximations
     --------------
-    Independent of group size and distance (specification 2.7, defect 6): a ring of p members has 2 (p - 1) hops,
+    Independent of group size and distance (docs: not modelled): a ring of p members has 2 (p - 1) hops,
     a tree about 2 log2 p.
     """
     return 2 * repetitions * latency_s * (degree > 1)

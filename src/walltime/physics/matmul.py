@@ -82,7 +82,7 @@ def tiling(d1: Numeric, d2: Numeric, word_bytes: float, capacity_bytes: float) -
 
     References
     ----------
-    Specification 2.3, ``tile``; this is its closed form (rows x cols = T).
+    The published program's ``tile`` in closed form (rows x cols = T); docs: Matmul.
     """
     num_tiles = np.ceil(d1 * d2 * (word_bytes / capacity_bytes))
     rows = np.minimum(np.maximum(np.sqrt(num_tiles * d1 / d2), 1), num_tiles)
@@ -187,11 +187,11 @@ def mlp_layer_matmul_time_s(
     tokens : (plans,)
         Tokens that one expert sees in one microbatch.
     num_matrices : (plans,)
-        Weight matrices that share the accelerator; 1 as published (specification 2.7, defect 4).
+        Weight matrices that share the accelerator; 1 as published (docs: not modelled, 4).
 
     References
     ----------
-    Specification 2.3 and 2.4, step 1.
+    Erdil & Schneider-Joseph (2024), published program; docs: Matmul.
     """
     work = _work(device, shard_ff, shard_model, tokens, num_matrices)
     plain_s = _matmul_s(device, work, False) + _matmul_s(device, work.transposed(), False)
@@ -219,10 +219,10 @@ def matmul_time_s(
         Whether the product is added into a weight gradient (load and store of d1 x d2 words) rather than an
         activation.
     num_matrices : (plans,)
-        Weight matrices that share the accelerator; 1 as published (specification 2.7, defect 4).
+        Weight matrices that share the accelerator; 1 as published (docs: not modelled, 4).
 
     References
     ----------
-    Specification 2.3, ``mm``.
+    Erdil & Schneider-Joseph (2024), published program; docs: Matmul.
     """
     return _matmul_s(device, _work(device, d1, d2, tokens, num_matrices), weight_gradient)

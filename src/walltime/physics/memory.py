@@ -13,6 +13,6 @@ def optimizer_bytes(num_parameters: float, word_bytes: float) -> float:
 
     References
     ----------
-    Specification 2.5, memory.
+    Erdil & Schneider-Joseph (2024), published program; docs: Search.
     """
     return 4 * num_parameters * word_bytes

@@ -42,7 +42,7 @@ def interface_crossings(pp: Sequence[Floats], ep: Sequence[Floats], num_layers: 
 
     References
     ----------
-    Specification 2.4, step 3.
+    Erdil & Schneider-Joseph (2024), published program; docs: Pipeline, Experts.
     """
     stays = num_layers - interleave * np.multiply.reduce(pp, axis=0)
     stage_changes = _stage_changes(pp, interleave)

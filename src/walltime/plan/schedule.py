@@ -29,7 +29,7 @@ def bubble_stretch(schedule: Schedule, pp: Floats, num_microbatches: Floats, int
 
     References
     ----------
-    Narayanan et al. (2021), section 2.2; Qi et al. (2023) for zero-bubble; specification 1.3.
+    Narayanan et al. (2021), section 2.2; Qi et al. (2023) for zero-bubble; docs: Pipeline.
     """
     if schedule == "zero-bubble":
         return 1.0

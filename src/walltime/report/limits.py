@@ -46,9 +46,10 @@ def limits_text(result: Frontier, share: float) -> str:
 def _thresholds(result: Frontier, share: float) -> str:
     end, wall = result.linear_scaling_end(share), result.latency_wall
     beyond = "beyond the runs tried"
+    no_wall = "not met: utilisation falls below a thousandth first" if result.vanishes else beyond
 
-    def shown(flop: float | None) -> str:
-        return f"{format_flop(flop)} FLOP" if flop else beyond
+    def shown(flop: float | None, otherwise: str = beyond) -> str:
+        return f"{format_flop(flop)} FLOP" if flop else otherwise
 
     lines = [
         f"Linear scaling ends (utilisation at {share:.0%} of its plateau: larger runs cost more per FLOP)",
@@ -57,7 +58,7 @@ def _thresholds(result: Frontier, share: float) -> str:
         f"  last run above, the next  {shown(end.last_crossing_flop)}",
         f"Latency wall (no cluster of any size finishes in {format_time(result.question.deadline_s)})",
         f"  last feasible run         {shown(wall.last_feasible_flop)}",
-        f"  first infeasible run      {shown(wall.first_infeasible_flop)}",
+        f"  first infeasible run      {shown(wall.first_infeasible_flop, no_wall)}",
     ]
     if result.question.family.sparsity == "dense":
         t_crit, t_limit = result.closed_forms()

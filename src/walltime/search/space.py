@@ -26,7 +26,7 @@ class Space:
     name
         ``published``: expert parallelism gcd(N, E); tensor splits T_f x T_m with isqrt(T) <= T_f <= 4 isqrt(T);
         the four fewest microbatches that fill a 1F1B pipeline, the fewest for zero-bubble; a 1F1B pipeline
-        interleaved as far as it goes (specification 2.5).
+        interleaved as far as it goes (docs: Search).
         ``full``: every expert parallelism that divides N and E, every split, every microbatch count that divides
         the batch, every interleaving that divides a stage's layers.
     """

@@ -165,7 +165,7 @@ def _curves(study: Study, keys: dict[str, CurveKey]) -> dict[str, Frontier]:
 
 
 def hardware_generations(study: Study, sparsity: str = "dense") -> Figure:
-    """Utilisation against training compute on V100, A100 and H100 (specification 1.6, first figure)."""
+    """Utilisation against training compute on V100, A100 and H100."""
     curves = _curves(study, {label: CurveKey(gpu, sparsity) for label, gpu in _GENERATIONS.items()})
     caption = (
         f"How well the smallest sufficient cluster can be used in a three-month run, {sparsity} models. "
@@ -179,7 +179,7 @@ def hardware_generations(study: Study, sparsity: str = "dense") -> Figure:
 
 
 def network_technology(study: Study, sparsity: str = "dense") -> Figure:
-    """Utilisation with better networks around an H100 (specification 1.6, second figure)."""
+    """Utilisation with better networks around an H100."""
     curves = _curves(study, {label: CurveKey(gpu, sparsity) for label, gpu in _NETWORKS.items()})
     effects = (
         ("Global NVLink alone", "Global NVLink"),
@@ -193,7 +193,7 @@ def network_technology(study: Study, sparsity: str = "dense") -> Figure:
 
 
 def batch_size_scaling(study: Study) -> Figure:
-    """Utilisation under three laws of how batches grow (specification 1.6, third figure)."""
+    """Utilisation under three laws of how batches grow."""
     curves = _curves(study, {label: CurveKey("h100-sxm", "dense", law) for label, law in _BATCHES.items()})
     further = captions.first_crossing_ratio(curves["DeepSeek"], curves["No scaling"])
     effect = "" if further is None else f" The law alone {captions.moved('the end of linear scaling', further)}."
@@ -209,7 +209,7 @@ _KINDS = {"TP": "tensor (TP)", "DP": "data (DP)", "PP": "pipeline (PP)", "EP": "
 
 
 def parallelism_strategies(study: Study) -> Figure:
-    """Share of each kind of parallelism in the best plan (specification 1.6, fourth figure)."""
+    """Share of each kind of parallelism in the best plan."""
     keys = {f"{label}, dense": CurveKey(gpu) for label, gpu in _GENERATIONS.items()}
     keys |= {f"{label}, sparse": CurveKey(gpu, "sparse") for label, gpu in _GENERATIONS.items()}
     panels, rows, shares_of = [], [], {}
@@ -264,7 +264,7 @@ def _alphas() -> list[float]:
 
 
 def t_crit_sensitivity(study: Study) -> Figure:
-    """T_crit against the exponent alpha (specification 1.6, fifth figure)."""
+    """T_crit against the exponent alpha."""
     mended = study.mode == "corrected"
     nodes = {label: NodeBalance.of(cluster(gpu, parameters=PARAMETERS)) for label, gpu in _GENERATIONS.items()}
     series, rows = [], []
@@ -288,7 +288,7 @@ def t_crit_sensitivity(study: Study) -> Figure:
 
 
 def t_limit_sensitivity(study: Study) -> Figure:
-    """T_limit against the exponent alpha (specification 1.6, sixth figure)."""
+    """T_limit against the exponent alpha."""
     mended = study.mode == "corrected"
     values = tuple(t_limit_flop(alpha, mac_reference=mended) for alpha in _alphas())
     rows = [{"alpha": a, "t_limit_flop": v} for a, v in zip(_alphas(), values, strict=True)]
@@ -323,7 +323,7 @@ def _closed_form_figure(
 
 
 def article_figure(study: Study) -> Figure:
-    """The public article's figure: an H100's curve, the wall, and what lies beyond (specification 1.6, last)."""
+    """The public article's figure: an H100's curve, the wall, and what lies beyond."""
     curve = study.frontier(CurveKey("h100-sxm"))
     end, wall = curve.linear_scaling_end(), curve.latency_wall
     share, marks = f"{100 * end.fraction:.0f} % of the plateau", []
@@ -386,7 +386,7 @@ class Headline:
 
 
 def headlines(study: Study) -> list[Headline]:
-    """Return the headline numbers of specification 1.4 and 1.5, the paper's beside ours.
+    """Return the headline numbers of the paper and its program, the paper's beside ours.
 
     Published values are of kind ``paper`` (printed by the authors) or ``program`` (theirs, run unchanged).
     """

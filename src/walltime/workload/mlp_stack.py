@@ -28,7 +28,7 @@ class MlpStack:
 
     References
     ----------
-    Erdil & Schneider-Joseph (2024), section on the model; specification 1.3.
+    Erdil & Schneider-Joseph (2024), section on the model; docs: The model, and how it grows.
     """
 
     d_model: int
