@@ -15,7 +15,7 @@ from walltime.limits.scaling_laws import constants
 from walltime.plan import Plan, PlanBatch
 from walltime.problems import BadInput, NegativeAnswer
 from walltime.search import Search, Space, placed_plan
-from walltime.units import format_si
+from walltime.units import LARGEST_SIZE, format_si, whole, whole_in
 from walltime.workload import MlpStack
 
 PREFERRED = "Erdil2024"
@@ -49,11 +49,12 @@ def model(
     match = re.fullmatch(r"mlp-(\d+)", name)
     if not match:
         raise BadInput(f"unknown model {name!r} for the engine erdil. Valid: mlp-D with D = d_model (mlp-53248).")
-    given = {field: size for field, size in sizes.items() if size is not None}
-    for field, size in {"d_model": int(match[1]), **given}.items():
-        if size < 1:
-            raise BadInput(f"{field}={size} must be a whole number of at least 1.")
-    return RunFamily(sparsity, batch_law, seq_len=seq_len).model(int(match[1]), **given)
+    d_model = whole_in(match[1], "d_model", LARGEST_SIZE)
+    given = {field: whole(size, field, LARGEST_SIZE) for field, size in sizes.items() if size is not None}
+    made = RunFamily(sparsity, batch_law, seq_len=seq_len).model(d_model, **given)
+    if "batch_tokens" in given and made.batch_tokens % made.num_experts:
+        raise BadInput(f"batch_tokens={made.batch_tokens} must be a multiple of num_experts={made.num_experts}.")
+    return made
 
 
 def cluster(
@@ -80,7 +81,7 @@ def cluster(
         What if? For example ``["network.latency=0.5x"]`` (`walltime.hardware.override`).
     """
     if name.endswith(".toml") or "/" in name:
-        chosen = hardware.cluster_from_file(Path(name))
+        chosen = hardware.cluster_from_file(Path(name), parameters, precision)
     else:
         numbers = parameters or hardware.resolve_parameters(name, PREFERRED)
         chosen = hardware.cluster(name, parameters=numbers, precision=precision)

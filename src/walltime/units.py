@@ -8,6 +8,7 @@ from walltime.problems import BadInput
 _DECIMAL = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 _BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50}
 _DAY_S = 86400.0
+_SMALLEST, _LARGEST = 1e-15, 1e25  # beyond these in SI, products of quantities leave what a float can hold
 YEAR_S = 365.25 * _DAY_S
 """A Julian year [s]; studies that define their own year say so."""
 
@@ -16,6 +17,10 @@ def _scaled(unit: str, factor: float, prefixes: dict[str, float]) -> dict[str, f
     return {prefix + unit: scale * factor for prefix, scale in prefixes.items()}
 
 
+LARGEST_COUNT = 10**24
+"""The largest number of accelerators that is accepted: beyond every cluster of the grids."""
+LARGEST_SIZE = 10**15
+"""The largest size of a model or batch that is accepted: its divisors are still found in seconds."""
 _UNITS: dict[str, dict[str, float]] = {
     "bytes": _scaled("B", 1.0, _DECIMAL | _BINARY),
     "bytes/s": _scaled("B/s", 1.0, _DECIMAL | _BINARY)
@@ -87,15 +92,48 @@ def parse_quantity(text: str, dimension: str, field: str, *, year_s: float = YEA
         raise BadInput(f"{field}={text!r} {wrong}. Valid: for example {example}.")
     size = units[unit] * (year_s / YEAR_S if unit in _CALENDAR else 1)
     value = float(match[1]) * size
-    return positive(value, field, text)
+    return finite(value, field, text) if dimension == "FLOP" else positive(value, field, text)
 
 
 def positive(value: float, field: str, shown: object = None) -> float:
+    """Return ``value`` if it is positive, finite and not absurd; otherwise say so with the field's name."""
+    finite(value, field, shown)
+    if not _SMALLEST <= value <= _LARGEST:
+        shown = value if shown is None else shown
+        raise BadInput(f"{field}={shown!s} must be between {_SMALLEST:g} and {_LARGEST:g} in SI units.")
+    return value
+
+
+def finite(value: float, field: str, shown: object = None) -> float:
     """Return ``value`` if it is positive and finite; otherwise say so with the field's name."""
     if not (math.isfinite(value) and value > 0):
-        shown = value if shown is None else shown
-        raise BadInput(f"{field}={shown!s} must be a positive, finite number.")
+        raise BadInput(f"{field}={value if shown is None else shown!s} must be a positive, finite number.")
     return value
+
+
+def whole(value: object, field: str, most: int = LARGEST_COUNT) -> int:
+    """Return ``value`` if it is a whole number from 1 to ``most``; otherwise say so with the field's name."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise BadInput(f"{field}={shortened(value)} must be a whole number of at least 1.")
+    if value > most:
+        raise BadInput(f"{field}={shortened(value)} must be at most {most:,}.")
+    return int(value)
+
+
+def whole_in(text: str, field: str, most: int = LARGEST_COUNT) -> int:
+    """Read a whole number from 1 to ``most``."""
+    plain = text.strip()
+    if not (plain.isascii() and plain.isdigit()):
+        raise BadInput(f"{field}={shortened(text)} must be a whole number of at least 1.")
+    if len(plain.lstrip("0")) > len(str(most)):
+        raise BadInput(f"{field}={shortened(text)} must be at most {most:,}.")
+    return whole(int(plain), field, most)
+
+
+def shortened(value: object) -> str:
+    """Return how a message shows a value, cut where it is long."""
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 _PREFIX_STEPS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
@@ -116,6 +154,8 @@ def format_count(value: float) -> str:
 
 def format_flop(value: float, digits: int = 3) -> str:
     """Show a FLOP count as the field writes it: ``2.05e28``."""
+    if math.isinf(value):
+        return "unlimited"
     return f"{value:.{digits - 1}e}".replace("e+", "e")
 
 

@@ -224,16 +224,16 @@ PLANS = {
     "--tp-ff 1,2,3": "tp_ff is given for 3 network levels; nvlink4-800g has 2 (nvlink, infiniband).",
     "--tp-ff 8,1 --pp 256": "pp=256 is not placed, but tp_ff is. Valid: a list of 2 degrees",
     "--tp-ff 4,2 --pp 1,64 --dp 1,4": "the degrees at level 'nvlink' multiply to 4; it joins 8",
-    "--tp-ff 0": "tp_ff='0' must be a whole number of at least 1",
+    "--tp-ff 0": "tp_ff=0 must be a whole number of at least 1",
     "--tp-ff=-1": "tp_ff='-1' must be a whole number of at least 1",
     "--tp-ff x": "tp_ff='x' must be a whole number of at least 1",
-    "--tp-ff 8 --pp 64 --dp 4 --microbatches 3": "num_microbatches=3 does not divide tokens of a pipeline and expert",
+    "--tp-ff 8 --pp 64 --dp 4 --microbatches 3": "num_microbatches=3 does not divide tokens of a pipeline",
     "--tp-ff 8 --pp 64 --dp 4 --microbatches 0": "num_microbatches=0 must be a whole number of at least 1",
     "--tp-ff 8 --pp 64 --dp 4 --microbatches 32": "leaves a 1f1b pipeline of 64 stages empty. Valid: 64 or more",
     "--tp-ff 8 --pp 64 --dp 4 --interleave 2": "interleave=2 does not divide layers of a stage=3. Nearest: 1, 3.",
     "--tp-ff 8 --pp 64 --dp 4 --interleave 0": "interleave=0 must be a whole number of at least 1",
     "--tp-ff 8 --dp 256 --interleave 2": "interleave=2 needs a pipeline: pp is 1. Valid: 1.",
-    "--tp-ff 8 --pp 64 --dp 4 --interleave 3 --schedule zero-bubble": "does not go with schedule=zero-bubble. Valid: 1.",
+    "--pp 64 --interleave 3 --schedule zero-bubble": "interleave=3 does not go with schedule=zero-bubble. Valid: 1.",
 }
 
 
@@ -421,7 +421,7 @@ CLUSTERS = {
     "another unit": ("450GB/s", "450GB", "has the unknown unit 'GB'"),
     "zero": ("1us", "0us", "inner.latency=0us must be a positive"),
     "no size": ("size = 8", "", "level 'inner' needs a size"),
-    "size 0": ("size = 8", "size = 0", "level 'inner' needs a size of at least 1"),
+    "size 0": ("size = 8", "size = 0", "inner.size=0 must be a whole number of at least 1"),
     "size as text": ("size = 8", 'size = "8"', "$.level[0].size"),
     "an unknown key": ("size = 8", "sise = 8", "sise"),
     "a missing key": ('latency = "2us"', "", "latency"),

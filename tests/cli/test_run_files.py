@@ -106,7 +106,7 @@ def test_a_whole_number_will_do_for_a_fraction(call, file):
 def test_a_cluster_of_ones_own(call, file):
     path = file("mine.toml", CLUSTER)
     document = call("limits", "--on", path, "--to", "1e25", "--json").json()
-    assert document["inputs"]["cluster"] == "mine"
+    assert document["inputs"]["cluster"] == str(path)
     assert document["inputs"]["network_levels"] == [
         {"name": "inner", "size": 8, "bytes_per_s": 450e9, "latency_s": pytest.approx(1e-6)},
         {"name": "outer", "size": None, "bytes_per_s": 50e9, "latency_s": pytest.approx(2e-6)},

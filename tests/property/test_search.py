@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import event, given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from walltime.engines import step_terms
@@ -36,6 +36,7 @@ def evaluate_one(model, cluster, plan, reading):
 
 
 @SPACES
+@settings(max_examples=300)
 @given(case=small_searches())
 def test_best_is_that_of_brute_force(space, case):
     evaluated = every_plan(space, case.model, case.cluster, case.num_gpus, case.assumptions)
@@ -90,6 +91,7 @@ def test_ties_go_to_the_least_communication(case):
 
 
 @SPACES
+@settings(max_examples=300)
 @given(case=small_searches(largest=16))
 def test_every_bound_is_below_every_plan(space, case):
     model, cluster, reading = case.model, case.cluster, case.assumptions

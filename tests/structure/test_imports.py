@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Top to bottom: a room imports from itself, from its own floor, and from the floors above.
 FLOORS = (
-    ("units", "problems", "display", "arrays"),
+    ("units", "problems", "display", "arrays", "signals"),
     ("catalog",),
     ("workload",),
     ("hardware",),

@@ -56,12 +56,14 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; a missing or unparsable one is bad input that names the file and the place."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise BadInput(f"no file {str(path)!r}.") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"{path}: not a UTF-8 text file.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{path}: not valid TOML: {error}.") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, tomllib.TOMLDecodeError):
+            raise BadInput(f"{path}: not valid TOML: {error}.") from None
+        if isinstance(error, UnicodeDecodeError):
+            raise BadInput(f"{path}: not a UTF-8 text file.") from None
+        raise BadInput(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}.") from None
+    except RecursionError:
+        raise BadInput(f"{path}: nested too deeply.") from None
 
 
 class ParameterSet:

@@ -18,7 +18,7 @@ from walltime.engines import FIXES, Assumptions
 from walltime.hardware import Cluster
 from walltime.limits.scaling_laws import constants
 from walltime.problems import BadInput, unknown
-from walltime.units import parse_quantity
+from walltime.units import parse_quantity, whole_in
 
 _TIMES_ACCELERATOR = re.compile(r"(-?[\d_,.]+)\s*x\s*(.+)")
 
@@ -89,7 +89,9 @@ def typed(values: Mapping[str, Any], name: str, kind: type, default: Any = None)
     value = values.get(name)
     if value is None:
         return default
-    wrong = isinstance(value, bool) and kind is not bool
+    if kind is float and isinstance(value, int):
+        value = float(value)
+    wrong = isinstance(values[name], bool) and kind is not bool
     if wrong or not isinstance(value, kind):
         raise BadInput(f"{name}={value!r} must be of type {kind.__name__}.")
     return value
@@ -109,7 +111,11 @@ def resolve_cluster(values: Mapping[str, Any], *, needs_count: bool = False) -> 
     if not on:
         raise BadInput("no cluster is named. Valid: --on h100-sxm, --on 1024xh100-sxm or --on my-cluster.toml.")
     match = _TIMES_ACCELERATOR.fullmatch(on.strip())
-    count, name = (_count(match[1]), match[2].strip()) if match else (None, on.strip())
+    count, name = (
+        (whole_in(re.sub("[,_]", "", match[1]), "number of accelerators"), match[2].strip())
+        if match
+        else (None, on.strip())
+    )
     if count is None and needs_count:
         raise BadInput(f"--on {on} does not say how many. Valid: --on 1024x{name}.")
     return api.cluster(
@@ -119,13 +125,6 @@ def resolve_cluster(values: Mapping[str, Any], *, needs_count: bool = False) -> 
         precision=typed(values, "precision", str),
         settings=texts(values, "set"),
     )
-
-
-def _count(text: str) -> int:
-    plain = text.replace(",", "").replace("_", "")
-    if not plain.isascii() or not plain.isdigit() or int(plain) < 1:
-        raise BadInput(f"{text!r} accelerators: must be a whole number of at least 1.")
-    return int(plain)
 
 
 def resolve_engine(values: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ from walltime.hardware import Cluster
 from walltime.plan import DEGREES, SCHEDULES, Plan
 from walltime.problems import BadInput, NegativeAnswer, unknown
 from walltime.report.estimate import estimate_text, memory_bytes_per_gpu
-from walltime.units import format_si, parse_quantity
+from walltime.units import format_si, parse_quantity, whole, whole_in
 from walltime.workload import MlpStack
 
 _PLAN_KEYS = (*DEGREES, "microbatches", "interleave", "schedule", "recompute")
@@ -170,14 +170,7 @@ def _degrees(values: Mapping[str, Any], cluster: Cluster) -> dict[str, Any]:
 
 def _degree(name: str, value: Any) -> int | tuple[int, ...]:
     parts = value if isinstance(value, list) else str(value).split(",")
-    numbers = []
-    for part in parts:
-        text = str(part).strip()
-        if isinstance(part, bool) or not text.isascii() or not text.isdigit() or int(text) < 1:
-            raise BadInput(
-                f"{name}={value!r} must be a whole number of at least 1, or a list of them by network level."
-            )
-        numbers.append(int(text))
+    numbers = [whole(part, name) if isinstance(part, int) else whole_in(str(part), name) for part in parts]
     return numbers[0] if len(numbers) == 1 and not isinstance(value, list) else tuple(numbers)
 
 

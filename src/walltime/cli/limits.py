@@ -65,7 +65,7 @@ _KEYS = {
 @click.option("--to", "to", metavar="FLOP", help="Only runs of at most this training compute.")
 @click.option("--fraction", type=float, help="Linear scaling ends at this share of the plateau. Default 0.8.")
 @model_options
-@click.option("--workers", "num_workers", type=click.IntRange(min=1), help="Processes. Default: every core.")
+@click.option("--workers", "num_workers", type=click.IntRange(1, 256), help="Processes. Default: every core.")
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="The curve as CSV on standard output.")
 def command(run_file: Path | None, num_workers: int | None, as_json: bool, as_csv: bool, **flags: Any) -> None:
@@ -81,7 +81,9 @@ def command(run_file: Path | None, num_workers: int | None, as_json: bool, as_cs
     walltime limits --on a100-sxm --sparse --duration 6months --assumptions corrected
     """
     values = merged(flags, read_scenario(run_file, _KEYS))
-    values["on"] = values["on"] or "h100-sxm"
+    values["on"] = "h100-sxm" if values["on"] is None else values["on"]
+    if as_json and as_csv:
+        raise BadInput("--json and --csv both claim standard output. Valid: one of them.")
     resolve_engine(values)
     share = typed(values, "fraction", float, constants("run")["linear_fraction"])
     if not 0 < share < 1:

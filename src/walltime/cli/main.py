@@ -1,7 +1,6 @@
 """The entry point: finds a command, runs it, and turns what goes wrong into one line and an exit code."""
 
 import importlib
-import os
 import sys
 
 import click
@@ -68,9 +67,9 @@ def main() -> None:
         _fail(error.format_message(), 2)
     except KeyboardInterrupt:
         _fail("interrupted.", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except SystemExit as stop:
+        reader_left = type(sys.stdout).__name__.endswith("PacifyFlushWrapper")  # click's answer to a closed pipe
+        sys.exit(0 if reader_left else stop.code)
     sys.exit(code if isinstance(code, int) else 0)
 
 

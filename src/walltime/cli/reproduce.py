@@ -9,6 +9,8 @@ import click
 from walltime.catalog import data_root, parameter_set, sources
 from walltime.cli.common import Progress, emit_json, json_option
 from walltime.problems import BadInput, NegativeAnswer, unknown
+from walltime.report.charts import require_matplotlib
+from walltime.report.files import check_writable
 from walltime.report.study import write_study
 from walltime.report.terminal import table
 from walltime.search.executors import available_cores, workers
@@ -23,7 +25,7 @@ _CITED = ("erdil2024data", "erdil2024article", "bi2024deepseek", "narayanan2021e
 @click.argument("figures", metavar="[FIGURE... | all]", nargs=-1)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for CSV, PNG, SVG and a page.")
 @click.option("--mode", "modes", multiple=True, help="as_published or corrected (repeat). Default: both.")
-@click.option("--workers", "num_workers", type=click.IntRange(min=1), help="Processes. Default: every core.")
+@click.option("--workers", "num_workers", type=click.IntRange(1, 256), help="Processes. Default: every core.")
 @json_option
 def command(
     paper: str,
@@ -49,6 +51,9 @@ def command(
     if figures and out is None:
         raise BadInput("figures need a folder to be written to. Valid: --out DIR.")
     whole = not figures or "all" in figures
+    if out is not None:
+        require_matplotlib()
+        check_writable(out)
     with workers(num_workers or available_cores()) as executor:
         studies = {mode: _study(mode, executor, whole) for mode in chosen}
         written = [] if out is None else _write(out, studies, names, whole)

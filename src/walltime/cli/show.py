@@ -159,7 +159,7 @@ def _details(what: str, name: str | None, parameters: str | None) -> list[Row]:
     for numbers in sets:
         for kind in kinds:
             for record in numbers.all(_RECORDS[kind]):
-                labels = (getattr(record, "id", None) or record.accelerator, getattr(record, "name", ""))
+                labels = filter(None, (getattr(record, "id", None) or record.accelerator, getattr(record, "name", "")))
                 if str(label).lower() in (x.lower() for x in (*labels, *getattr(record, "aliases", []))):
                     rows += _details_of(numbers.name, kind, record)
     if not rows:

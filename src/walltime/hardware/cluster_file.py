@@ -8,10 +8,10 @@ import msgspec
 from walltime.catalog import DATASHEET, parameter_set, read_toml
 from walltime.hardware.accelerator import Accelerator
 from walltime.hardware.cluster import Cluster
-from walltime.hardware.network import Network
+from walltime.hardware.network import LARGEST_GROUP, Network
 from walltime.hardware.overrides import override
 from walltime.problems import BadInput
-from walltime.units import parse_quantity
+from walltime.units import parse_quantity, whole
 
 
 class _Level(msgspec.Struct, forbid_unknown_fields=True):
@@ -30,13 +30,13 @@ class _ClusterFile(msgspec.Struct, forbid_unknown_fields=True):
     set: list[str] = []
 
 
-def cluster_from_file(path: Path) -> Cluster:
+def cluster_from_file(path: Path, parameters: str | None = None, precision: str | None = None) -> Cluster:
     """Read a cluster: an accelerator of the catalog on a network of the user's own.
 
     The file has ``accelerator``, one ``[[level]]`` a network level from the innermost outwards (``name``,
     ``bandwidth`` per accelerator and direction, ``latency``, and ``size`` for all but the last), and optionally
     ``name``, ``parameters`` (whose numbers describe the accelerator), ``precision`` and ``set``, a list of
-    settings as for `walltime.hardware.override`.
+    settings as for `walltime.hardware.override`. ``parameters`` and ``precision`` override the file's.
 
     Raises
     ------
@@ -48,10 +48,11 @@ def cluster_from_file(path: Path) -> Cluster:
         content = msgspec.convert(raw, _ClusterFile)
     except msgspec.ValidationError as error:
         raise BadInput(f"{path}: {error}. Valid fields: {', '.join(_ClusterFile.__struct_fields__)}.") from None
-    accelerator = Accelerator.from_catalog(parameter_set(content.parameters), content.accelerator, content.precision)
+    numbers = parameter_set(parameters or content.parameters)
+    accelerator = Accelerator.from_catalog(numbers, content.accelerator, precision or content.precision)
     name = content.name or path.stem
     network = _network(path, name, content.level)
-    cluster = Cluster(str(path), name, accelerator, network, parameters=content.parameters)
+    cluster = Cluster(str(path), name, accelerator, network, parameters=numbers.name)
     return override(cluster, content.set)
 
 
@@ -59,8 +60,12 @@ def _network(path: Path, name: str, levels: list[Any]) -> Network:
     if not levels:
         raise BadInput(f"{path}: a cluster needs at least one [[level]].")
     for level in levels[:-1]:
-        if level.size is None or level.size < 1:
-            raise BadInput(f"{path}: level {level.name!r} needs a size of at least 1: only the last is open-ended.")
+        if level.size is None:
+            raise BadInput(f"{path}: level {level.name!r} needs a size: only the last is open-ended.")
+        whole(level.size, f"{path}: {level.name}.size", LARGEST_GROUP)
+    names = [level.name for level in levels]
+    if len(set(names)) < len(names):
+        raise BadInput(f"{path}: two levels have the same name; there are {', '.join(names)}.")
     if levels[-1].size is not None:
         raise BadInput(f"{path}: the last level, {levels[-1].name!r}, is open-ended and has no size.")
     return Network(

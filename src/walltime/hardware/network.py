@@ -6,6 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from walltime.catalog import NetworkRecord, Number
 
+LARGEST_GROUP = 65_536
+"""The most groups that one level may join: every way to share them out among degrees is tried."""
+
 
 @dataclass(frozen=True)
 class Network:

@@ -7,9 +7,9 @@ from typing import Any
 
 from walltime.hardware.accelerator import Accelerator
 from walltime.hardware.cluster import Cluster
-from walltime.hardware.network import Network
+from walltime.hardware.network import LARGEST_GROUP, Network
 from walltime.problems import BadInput, unknown
-from walltime.units import parse_quantity, positive
+from walltime.units import parse_quantity, positive, whole_in
 
 _FACTOR = re.compile(r"\s*([0-9.]+(?:[eE][-+]?\d+)?)\s*x\s*")
 
@@ -78,7 +78,7 @@ def _network(network: Network, rest: str, value: str, path: str) -> Network:
         if index == network.num_levels - 1:
             raise BadInput(f"{path}: the last level ({network.level_names[index]}) is open-ended and has no size.")
         sizes = list(network.level_sizes)
-        sizes[index] = _whole(value, path)
+        sizes[index] = whole_in(value, path, LARGEST_GROUP)
         return replace(network, level_sizes=tuple(sizes))
     fields = {"bandwidth": ("bytes_per_s", "bytes/s"), "latency": ("latency_s", "seconds")}
     if name not in fields:
@@ -92,7 +92,7 @@ def _network(network: Network, rest: str, value: str, path: str) -> Network:
 
 
 def _with_sizes(network: Network, value: str, path: str) -> Network:
-    sizes = tuple(_whole(part, path) for part in value.split(","))
+    sizes = tuple(whole_in(part, path, LARGEST_GROUP) for part in value.split(","))
     if len(sizes) != network.num_levels - 1:
         raise BadInput(
             f"{path}={value} has {len(sizes)} sizes; {network.id} has {network.num_levels} levels "
@@ -116,7 +116,7 @@ def _quantity(value: str, present: float, dimension: str, path: str) -> float:
 
 def _multiple(value: str, present: float, path: str, read: Callable[[str], float]) -> float:
     match = _FACTOR.fullmatch(value)
-    return read(value) if not match else present * _plain(match[1], path)
+    return positive(present * _plain(match[1], path), path, value) if match else read(value)
 
 
 def _plain(text: str, path: str) -> float:
@@ -124,12 +124,6 @@ def _plain(text: str, path: str) -> float:
         return positive(float(text), path, text)
     except ValueError:
         raise BadInput(f"{path}={text!r} is not a number.") from None
-
-
-def _whole(text: str, path: str) -> int:
-    if not text.strip().isascii() or not text.strip().isdigit() or int(text) < 1:
-        raise BadInput(f"{path}={text!r} must be a whole number of at least 1.")
-    return int(text)
 
 
 def _valid_paths(network: Network) -> list[str]:

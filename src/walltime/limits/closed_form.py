@@ -23,6 +23,7 @@ Erdil & Schneider-Joseph (2024); docs: Closed forms. As published, T_0 is a FLOP
 alpha = 0, 1.6 times low at alpha = 0.2. ``mac_reference`` mends it.
 """
 
+import math
 from dataclasses import dataclass
 
 from walltime.hardware import Cluster
@@ -90,8 +91,15 @@ def t_crit_flop(
         How long the run may take; a quarter of a Julian year by default. [s]
     mac_reference
         Take the reference compute as MAC, mending defect 5.
+
+    Returns
+    -------
+    float
+        Infinite where the network is.
     """
     nanobatch_layer_macs = node.shard_width**2 * node.nanobatch_tokens
+    if nanobatch_layer_macs == 0:
+        return math.inf
     batches = node.mac_per_s * _duration_s(duration_s) / nanobatch_layer_macs
     return _largest_flop(batches, _MATMULS_OF_TWO_NANOBATCHES, alpha, mac_reference)
 

@@ -11,7 +11,8 @@ from walltime.limits.scaling_laws import (
     constants,
     round_to_grid,
 )
-from walltime.problems import BadInput, unknown
+from walltime.problems import unknown
+from walltime.units import LARGEST_SIZE, whole
 from walltime.workload import MlpStack
 
 
@@ -38,8 +39,8 @@ class RunFamily:
         for field, laws in _LAWS.items():
             if getattr(self, field) not in laws:
                 raise unknown(field.replace("_", " "), getattr(self, field), laws)
-        if self.seq_len is not None and self.seq_len < 1:
-            raise BadInput(f"seq_len={self.seq_len!r} must be a whole number of at least 1.")
+        if self.seq_len is not None:
+            whole(self.seq_len, "seq_len", LARGEST_SIZE)
 
     @property
     def sequence_tokens(self) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 from walltime.arrays import Floats, Indices, Mask
 from walltime.plan.schedule import SCHEDULES, Schedule
 from walltime.problems import BadInput, unknown
+from walltime.units import whole
 
 DEGREES = ("dp", "tp_model", "tp_ff", "pp", "ep")
 """Data parallel; tensor parallel over d_model and over d_ff; pipeline; expert."""
@@ -47,9 +48,8 @@ class Plan:
             raise unknown("schedule", self.schedule, SCHEDULES)
         for name in (*DEGREES, "num_microbatches", "interleave"):
             value = getattr(self, name)
-            for number in value if isinstance(value, Sequence) else [value]:
-                if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
-                    raise BadInput(f"{name}={value!r} must be a whole number of at least 1.")
+            for number in value if isinstance(value, Sequence) and not isinstance(value, str) else [value]:
+                whole(number, name)
 
     def degree(self, name: str) -> int:
         """Return one degree over all levels."""

@@ -9,13 +9,12 @@ import os
 import secrets
 import shutil
 import signal
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from walltime.problems import BadInput
+from walltime.signals import terminable
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
@@ -83,6 +82,15 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
+def check_writable(out: Path) -> None:
+    """Refuse a folder that cannot be made or written to, before any work is done for it."""
+    there = next(parent for parent in (out.absolute(), *out.absolute().parents) if parent.exists())
+    if not there.is_dir():
+        raise BadInput(f"cannot write to {str(out)!r}: {there} is not a folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise BadInput(f"cannot write to {str(out)!r}: no permission in {there}.")
+
+
 @contextlib.contextmanager
 def staged(out: Path) -> Iterator[Path]:
     """Yield a temporary folder whose files are moved to the same places under ``out`` at the end.
@@ -104,23 +112,6 @@ def staged(out: Path) -> Iterator[Path]:
                 _move_files(staging, out)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """Turn ``kill`` (SIGTERM) into an exception, so that what is begun is cleaned up; exit code 143."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _terminated)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    raise SystemExit(128 + number)
 
 
 @contextlib.contextmanager

@@ -2,10 +2,13 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+
+from walltime.signals import terminable
 
 
 class SerialExecutor(Executor):
@@ -30,15 +33,26 @@ def available_cores() -> int:
 def workers(count: int | None = None) -> Iterator[Executor]:
     """Yield an executor over this many processes; one, or a single core, stays in this process.
 
-    An exception, an interrupt included, cancels what has not started.
+    An exception, an interrupt and ``kill`` included, ends the processes.
     """
     count = available_cores() if count is None else count
     if count <= 1:
         yield SerialExecutor()
         return
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    executor = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context(method))
-    try:
-        yield executor
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+    context = multiprocessing.get_context(method)
+    with terminable():
+        executor = ProcessPoolExecutor(count, mp_context=context, initializer=_leave_signals_to_parent)
+        try:
+            yield executor
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+        executor.shutdown()
+
+
+def _leave_signals_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,6 +1,5 @@
 """What comes out of a comparison with reference values."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,7 @@ class Verification:
     rows
         Rows compared.
     largest_error
-        Largest relative error of any number of any row; infinite where a whole number, a name or feasibility
-        differs.
+        Largest relative error of any number of any row, 1 where feasibility differs.
     worst
         The row with that error: its line, and what differs.
     num_outside
@@ -60,13 +58,11 @@ def summary(file: Path, comparisons: Sequence[Comparison], tolerance: float) -> 
         rows=len({c.line for c in comparisons}),
         largest_error=max(c.error for c in comparisons),
         worst={"line": worst.line, "relative_error": worst.error, **worst.what},
-        num_outside=sum(c.outside for c in comparisons),
+        num_outside=len({c.line for c in comparisons if c.outside}),
         tolerance=tolerance,
     )
 
 
 def relative_error(ours: float, reference: float) -> float:
-    """Return the relative error, infinite where the reference is zero and ours is not."""
-    if ours == reference:
-        return 0.0
-    return abs(ours - reference) / abs(reference) if reference else math.inf
+    """Return the difference over the larger of the two: 1 where only one of them is zero."""
+    return 0.0 if ours == reference else abs(ours - reference) / max(abs(ours), abs(reference))

@@ -9,11 +9,11 @@ from typing import Any
 from walltime.engines import Assumptions
 from walltime.hardware import cluster
 from walltime.limits import FrontierQuestion, Run, RunFamily, width_grid
-from walltime.limits.scaling_laws import constants
+from walltime.limits.scaling_laws import SPARSITY_LAWS, constants
 from walltime.problems import BadInput, unknown
 from walltime.search import PUBLISHED
 from walltime.validate.comparison import EXACT, Comparison, Verification, relative_error, summary
-from walltime.validate.rows import located, must_be_positive, read_rows
+from walltime.validate.rows import PRINTED, check_fields, located, must_be_positive, read_rows
 
 _PARAMETERS = "Erdil2024"
 _BATCH_LAWS = {"def": "default", "ds": "deepseek", "none": "none"}
@@ -111,35 +111,51 @@ def verify_frontier(path: Path, given: CurveName | None = None, tolerance: float
     return summary(path, [_compare(*row, tolerance) for row in rows], tolerance)
 
 
-_Pair = tuple[int, dict[str, Any], FrontierQuestion]
+_Pair = tuple[int, dict[Any, Any], FrontierQuestion]
+
+
+_FEASIBLE = {"n_gpus": int, "utilization": float, "years": float}
+_OPTIONAL = {
+    "training_flop": float,
+    "d_ff": int,
+    "layers": int,
+    "sparsity": int,
+    "batch_seqs": int,
+    "batch_tokens": int,
+    "months": float,
+    "study": str,
+    "setting": str,
+}
 
 
 def _json_lines(path: Path, given: CurveName) -> Iterator[_Pair]:
-    feasible = {"n_gpus": int, "utilization": float, "years": float}
     in_file_name = CurveName.of_file(path)
     for line, row in read_rows(path, {"d_model": int, "feasible": bool}):
         must_be_positive(path, line, row, ("d_model",))
-        if row["feasible"]:
-            missing = [name for name in feasible if name not in row]
-            if missing:
-                raise BadInput(f"{path}:{line}: no field {missing[0]!r} in a feasible row.")
-        name = given.or_else(_named_in(row)).or_else(in_file_name)
+        expected = _FEASIBLE if row["feasible"] else {}
+        check_fields(path, line, row, expected | {name: _OPTIONAL[name] for name in _OPTIONAL if name in row})
+        name = given.or_else(located(path, line, _named_in, row)).or_else(in_file_name)
         yield line, row, located(path, line, name.question)
 
 
 def _named_in(row: Mapping[str, Any]) -> CurveName:
     """Read ``study`` (``base_dense``, ``batch_dense``, ...) and ``setting`` (a GPU or a batch law)."""
-    study, setting = str(row.get("study", "")), row.get("setting")
-    sparsity = "sparse" if study.endswith("sparse") else "dense" if study.endswith("dense") else None
+    study, setting = row.get("study"), row.get("setting")
+    sparsity = None
+    if study is not None:
+        sparsity = study.rpartition("_")[2]
+        if sparsity not in SPARSITY_LAWS:
+            raise BadInput(f"study={study!r} does not end in one of {', '.join(SPARSITY_LAWS)}.")
     if setting in _BATCH_SETTINGS:
         return CurveName(accelerator="H100 SXM", sparsity=sparsity, batch_law=_BATCH_SETTINGS[setting])
     return CurveName(accelerator=setting, sparsity=sparsity)
 
 
 def _csv(path: Path, given: CurveName) -> Iterator[_Pair]:
-    fields = {"d_model": int, "training_flop": float, "months": float, "utilization": float, "n_gpu": int}
+    needed = {"d_model": int, "training_flop": float, "months": float, "utilization": float, "n_gpu": int}
+    optional = {"d_ff": int, "layers": int, "sparsity": int, "batch_tokens": int}
     question = given.or_else(CurveName.of_file(path)).question()
-    rows = read_rows(path, fields)
+    rows = read_rows(path, needed, optional)
     for line, row in rows:
         must_be_positive(path, line, row, ("d_model",))
         yield line, {**row, "feasible": True, "n_gpus": row["n_gpu"]}, question
@@ -149,42 +165,52 @@ def _csv(path: Path, given: CurveName) -> Iterator[_Pair]:
         yield last_line, {"d_model": after[0], "feasible": False}, question
 
 
-def _compare(line: int, row: dict[str, Any], question: FrontierQuestion, tolerance: float) -> Comparison:
+def _compare(line: int, row: dict[Any, Any], question: FrontierQuestion, tolerance: float) -> Comparison:
     run = question.run(row["d_model"])
     smallest = constants("run")["smallest_utilization"]
     what = {"accelerator": question.cluster.name, "d_model": row["d_model"]}
     if run is None or not row["feasible"]:
         agrees = not row["feasible"] if run is None else run.utilization < smallest
         what |= {"field": "feasible", "reference": row["feasible"], "ours": run is not None}
-        return Comparison(line, 0.0 if agrees else math.inf, not agrees, what)
-    errors = {name: _error(row, name, ours, tolerance) for name, ours in _numbers(row, run).items()}
+        return Comparison(line, 0.0 if agrees else 1.0, not agrees, what)
+    numbers = _numbers(row, run, question.family.sequence_tokens)
+    errors = {name: _error(row, name, ours, tolerance) for name, ours in numbers.items()}
     worst = max(errors, key=lambda name: (errors[name][1], errors[name][0]))
-    what |= {"field": worst, "reference": row[worst], "ours": _numbers(row, run)[worst]}
+    what |= {"field": worst, "reference": row[worst], "ours": numbers[worst]}
     error, outside = errors[worst]
     return Comparison(line, error, outside, what)
 
 
-def _numbers(row: Mapping[str, Any], run: Run) -> dict[str, float]:
+def _numbers(row: Mapping[str, Any], run: Run, seq_len: int) -> dict[str, float]:
     """Return ours for each number that the row has."""
     years = run.run_time_s / constants("run")["seconds_per_year"]
+    model = run.model
     ours = {
         "n_gpus": run.num_gpus,
         "utilization": run.utilization,
         "years": years,
         "months": 12 * years,
         "training_flop": run.training_flop,
+        "d_ff": model.d_ff,
+        "layers": model.num_layers,
+        "sparsity": model.num_experts,
+        "batch_tokens": model.batch_tokens,
+        "batch_seqs": model.batch_tokens / seq_len,
     }
     return {name: value for name, value in ours.items() if name in row}
 
 
-def _error(row: Mapping[str, Any], name: str, ours: float, tolerance: float) -> tuple[float, bool]:
+def _error(row: Mapping[Any, Any], name: str, ours: float, tolerance: float) -> tuple[float, bool]:
     """Return the relative error of one number and whether it is outside tolerance."""
-    if name == "n_gpus":
-        return (0.0, False) if ours == row[name] else (math.inf, True)
     error = relative_error(ours, row[name])
-    printed = row.get("printed", {}).get(name)
-    allowed = _half_last_digit(printed) + tolerance * abs(row[name]) if printed else tolerance * abs(row[name])
-    return error, abs(ours - row[name]) > allowed
+    if name in _COUNTS:
+        return error, ours != row[name]
+    printed = row.get(PRINTED, {}).get(name)
+    rounding = _half_last_digit(printed) if printed else 0.0
+    return error, not abs(ours - row[name]) <= rounding + tolerance * abs(row[name])
+
+
+_COUNTS = ("n_gpus", "d_ff", "layers", "sparsity", "batch_tokens", "batch_seqs")
 
 
 def _half_last_digit(printed: str) -> float:

@@ -11,7 +11,7 @@ from walltime.hardware import Cluster, cluster
 from walltime.limits.scaling_laws import constants
 from walltime.physics.matmul import MatmulDevice, matmul_time_s
 from walltime.plan import Plan, PlanBatch
-from walltime.problems import BadInput
+from walltime.problems import BadInput, unknown
 from walltime.validate.comparison import EXACT, Comparison, Verification, relative_error, summary
 from walltime.validate.rows import located, must_be_positive, read_rows
 from walltime.workload import MlpStack
@@ -78,6 +78,9 @@ def _step(row: Mapping[str, Any], on: Cluster, assumptions: Assumptions) -> dict
     shape = (row["d_model"], row["d_ff"], row["layers"], row["sparsity"])
     num_parameters = 2 * math.prod(shape)
     model = MlpStack(*shape, row["batch_seqs"] * row["seq_len"], tokens * num_parameters)
+    for letters in row["placement"]:
+        if letters not in _PLACED.values():
+            raise unknown("kind in placement", letters, _PLACED.values())
     for letters in _PLACED.values():
         degrees = row["placement"].get(letters)
         if not isinstance(degrees, list) or len(degrees) != on.network.num_levels:

@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from walltime.problems import BadInput
+from walltime.units import shortened
 
+_LARGEST = 1e60
 T = TypeVar("T")
-Row = tuple[int, dict[str, Any]]
+Row = tuple[int, dict[Any, Any]]
 """A line number and what stands there."""
+PRINTED = ("as printed",)
+"""Key under which a row of a CSV file keeps its cells as text; no JSON key is like it."""
 
 
-def read_rows(path: Path, fields: Mapping[str, type | tuple[type, ...]]) -> list[Row]:
+def read_rows(path: Path, fields: Mapping[str, Any], optional: Mapping[str, Any] | None = None) -> list[Row]:
     """Read a file of one JSON object a line, or a CSV file with a header, and check its fields.
 
     Parameters
@@ -23,7 +27,9 @@ def read_rows(path: Path, fields: Mapping[str, type | tuple[type, ...]]) -> list
     path
         ``.csv`` is read as CSV, anything else as JSON lines.
     fields
-        Required fields and their types; further ones are ignored.
+        Required fields and their types.
+    optional
+        Fields that a CSV file may have, and their types; further ones are ignored.
 
     Raises
     ------
@@ -36,11 +42,12 @@ def read_rows(path: Path, fields: Mapping[str, type | tuple[type, ...]]) -> list
         raise BadInput(f"cannot read {str(path)!r}: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise BadInput(f"{path}: not a UTF-8 text file.") from None
-    rows = list(_csv_rows(path, text, fields) if path.suffix == ".csv" else _json_rows(path, text))
+    known = {**(optional or {}), **fields}
+    rows = list(_csv_rows(path, text, known) if path.suffix == ".csv" else _json_rows(path, text))
     if not rows:
         raise BadInput(f"{path}: no rows.")
     for line, row in rows:
-        _check_fields(path, line, row, fields)
+        check_fields(path, line, row, fields)
     return rows
 
 
@@ -50,7 +57,7 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
             continue
         try:
             row = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadInput(f"{path}:{line}: not a JSON object: {error}.") from None
         if not isinstance(row, dict):
             raise BadInput(f"{path}:{line}: a {type(row).__name__}, not a JSON object.")
@@ -60,7 +67,7 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
 def _csv_rows(path: Path, text: str, fields: Mapping[str, Any]) -> Iterator[Row]:
     reader = csv.DictReader(io.StringIO(text))
     for row in reader:
-        parsed: dict[str, Any] = {**row, "printed": dict(row)}
+        parsed: dict[Any, Any] = {**row, PRINTED: dict(row)}
         if None in row or None in row.values():
             raise BadInput(f"{path}:{reader.line_num}: not as many cells as the header has columns.")
         for name in fields.keys() & row.keys():
@@ -68,11 +75,12 @@ def _csv_rows(path: Path, text: str, fields: Mapping[str, Any]) -> Iterator[Row]
                 number = float(row[name])
             except ValueError:
                 raise BadInput(f"{path}:{reader.line_num}: {name}={row[name]!r} is not a number.") from None
-            parsed[name] = int(number) if number.is_integer() and fields[name] is int else number
+            parsed[name] = int(number) if fields[name] is int and number.is_integer() else number
         yield reader.line_num, parsed
 
 
-def _check_fields(path: Path, line: int, row: dict[str, Any], fields: Mapping[str, Any]) -> None:
+def check_fields(path: Path, line: int, row: dict[str, Any], fields: Mapping[str, Any]) -> None:
+    """Refuse a row that lacks one of these fields, or has it with another type or out of bounds."""
     for name, kind in fields.items():
         if name not in row:
             present = ", ".join(map(str, row)) or "none"
@@ -82,9 +90,14 @@ def _check_fields(path: Path, line: int, row: dict[str, Any], fields: Mapping[st
         whole_as_float = float in kinds and isinstance(value, int)
         if (isinstance(value, bool) and bool not in kinds) or not (isinstance(value, kinds) or whole_as_float):
             wanted = " or ".join(k.__name__ for k in kinds)
-            raise BadInput(f"{path}:{line}: {name}={value!r} is not of type {wanted}.")
-        if isinstance(value, int | float) and not isinstance(value, bool) and not (math.isfinite(value) and value >= 0):
-            raise BadInput(f"{path}:{line}: {name}={value!r} must be finite and not negative.")
+            raise BadInput(f"{path}:{line}: {name}={shortened(value)} is not of type {wanted}.")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        place = f"{path}:{line}: {name}={shortened(value)}"
+        if not 0 <= value < math.inf:
+            raise BadInput(f"{place} must be finite and not negative.")
+        if value > _LARGEST:
+            raise BadInput(f"{place} must be at most {_LARGEST:g}.")
 
 
 def must_be_positive(path: Path, line: int, row: Mapping[str, Any], names: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from walltime.problems import BadInput
+from walltime.units import LARGEST_SIZE, whole
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,7 @@ class MlpStack:
     def __post_init__(self) -> None:
         """Refuse sizes that are not positive whole numbers."""
         for name in ("d_model", "d_ff", "num_layers", "num_experts", "batch_tokens"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise BadInput(f"{name}={value!r} must be a whole number of at least 1.")
+            whole(getattr(self, name), name, LARGEST_SIZE)
         if not 0 < self.training_tokens < float("inf"):
             raise BadInput(f"training_tokens={self.training_tokens!r} must be a positive, finite number.")
 
