@@ -68,6 +68,8 @@ class LinearScalingEnd:
         The first run at or below it (the published definition).
     last_crossing_flop
         The first run after which none is above it again.
+    begins_below
+        Whether the very first run tried is at or below it, so that the true crossings may lie before.
     envelope_flop
         Where the smoothed envelope crosses it, between the run before the first crossing and the last crossing.
     """
@@ -76,6 +78,7 @@ class LinearScalingEnd:
     first_crossing_flop: float | None
     last_crossing_flop: float | None
     envelope_flop: float | None
+    begins_below: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,9 +160,13 @@ class Frontier:
         first = flop[np.argmax(below)]
         above_last = np.nonzero(~below)[0]
         after = above_last[-1] + 1 if len(above_last) else 0
-        last = flop[after] if after < len(flop) else None
+        last = float(flop[after]) if after < len(flop) else None
         return LinearScalingEnd(
-            fraction, float(first), None if last is None else float(last), self._crossing(threshold)
+            fraction=fraction,
+            first_crossing_flop=float(first),
+            last_crossing_flop=last,
+            envelope_flop=self._crossing(threshold),
+            begins_below=bool(below[0]),
         )
 
     def __repr__(self) -> str:

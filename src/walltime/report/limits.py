@@ -51,13 +51,22 @@ def _thresholds(result: Frontier, share: float) -> str:
     def shown(flop: float | None, otherwise: str = beyond) -> str:
         return f"{format_flop(flop)} FLOP" if flop else otherwise
 
+    first, envelope, last = (shown(x) for x in (end.first_crossing_flop, end.envelope_flop, end.last_crossing_flop))
+    if end.begins_below:
+        first, envelope = (f"at or before {format_flop(result.runs[0].training_flop)} FLOP, the first run tried",) * 2
+    else:
+        first += "   (the paper's definition)"
+    if result.infeasible_d_model is None:
+        largest = f"{shown(wall.last_feasible_flop)}, the last run tried"
+    else:
+        largest = shown(wall.last_feasible_flop)
     lines = [
         f"Linear scaling ends (utilisation at {share:.0%} of its plateau: larger runs cost more per FLOP)",
-        f"  first run at or below     {shown(end.first_crossing_flop)}   (the paper's definition)",
-        f"  smoothed envelope         {shown(end.envelope_flop)}",
-        f"  last run above, the next  {shown(end.last_crossing_flop)}",
+        f"  first run at or below     {first}",
+        f"  smoothed envelope         {envelope}",
+        f"  last run above, the next  {last}",
         f"Latency wall (no cluster of any size finishes in {format_time(result.question.deadline_s)})",
-        f"  last feasible run         {shown(wall.last_feasible_flop)}",
+        f"  last feasible run         {largest}",
         f"  first infeasible run      {shown(wall.first_infeasible_flop, no_wall)}",
     ]
     if result.question.family.sparsity == "dense":

@@ -74,7 +74,10 @@ def curve(
 
 
 def _axis(lowest: float, span: float, width: int) -> str:
-    """Label whole decades, as many as fit."""
+    """Label whole decades, as many as fit; the ends where there are fewer than two."""
+    if math.floor(lowest + span) - math.ceil(lowest) < 1:
+        first, last = (f"{10**x:.1e}".replace("e+", "e") for x in (lowest, lowest + span))
+        return f"{'':8}{first}{last:>{max(1, width - len(first))}}  FLOP"
     decades = range(math.ceil(lowest), math.floor(lowest + span) + 1)
     step = max(1, math.ceil(len(decades) * 7 / width))
     line = [" "] * (width + 8)
