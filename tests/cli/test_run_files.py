@@ -49,9 +49,8 @@ def test_a_flag_overrides_the_file(call, file, flag, key, value):
     assert document["inputs"][key] == value
 
 
-def test_an_empty_file_asks_for_the_default(call, file):
-    default = call("limits", "--to", "1e25", "--json").json()
-    assert call("limits", file("run.toml", ""), "--to", "1e25", "--json").json() == default
+def test_an_empty_file_is_refused(call, file):
+    assert "empty run file" in call("limits", file("empty.toml", "")).refused()
 
 
 PLANNED = """
@@ -100,7 +99,7 @@ def test_every_model_key_of_a_file(call, file):
 def test_a_whole_number_will_do_for_a_fraction(call, file):
     """TOML tells 1 from 1.0; a person need not."""
     said = call("limits", file("run.toml", "fraction = 1\n")).refused()
-    assert "between 0 and 1" in said
+    assert "above 0 and below 1" in said
 
 
 def test_a_cluster_of_ones_own(call, file):

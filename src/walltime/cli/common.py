@@ -72,6 +72,8 @@ def read_scenario(path: Path | None, allowed: set[str]) -> dict[str, Any]:
     if path is None:
         return {}
     content = read_toml(path)
+    if not content:
+        raise BadInput(f"{path}: an empty run file. Valid fields: {', '.join(sorted(allowed))}.")
     for key in content:
         if key not in allowed:
             raise BadInput(f"{path}: {unknown('field', key, allowed)}")
@@ -222,6 +224,13 @@ def finite(value: Any) -> Any:
     if hasattr(value, "item"):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def latencies_are_the_catalogs(chosen: Cluster) -> bool:
+    """Whether no latency of a cluster was changed from what the catalog has."""
+    chip, network = chosen.accelerator, chosen.network
+    known = [number.value for path, number in network.provenance.items() if path.endswith("latency_s")]
+    return list(network.latency_s) == known and chip.matmul_latency_s == chip.provenance["matmul_latency_s"].value
 
 
 def cluster_inputs(chosen: Cluster) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from walltime.cli.common import (
     emit_json,
     family_options,
     json_option,
+    latencies_are_the_catalogs,
     merged,
     model_options,
     read_scenario,
@@ -71,9 +72,9 @@ _KEYS = {
 def command(run_file: Path | None, num_workers: int | None, as_json: bool, as_csv: bool, **flags: Any) -> None:
     """How far can training scale before data movement stops it?
 
-    For a family of runs of growing size, finds the smallest cluster that finishes each in time, and its best plan.
-    Prints where linear scaling ends (utilisation falls to 80 % of its plateau) and the latency wall (no cluster
-    of any size finishes in time): two different thresholds.
+    For a family of runs of growing size, finds the cluster that each needs to finish in time (the smallest, or the
+    most efficient if corrected) and its best plan. Prints where linear scaling ends (utilisation falls to 80 % of
+    its plateau) and the latency wall (no cluster of any size finishes in time): two different thresholds.
 
     \b
     walltime limits --on h100-sxm
@@ -87,7 +88,7 @@ def command(run_file: Path | None, num_workers: int | None, as_json: bool, as_cs
     resolve_engine(values)
     share = typed(values, "fraction", float, constants("run")["linear_fraction"])
     if not 0 < share < 1:
-        raise BadInput(f"fraction={share!r} must be between 0 and 1.")
+        raise BadInput(f"fraction={share!r} must be above 0 and below 1.")
     result = _solve(values, num_workers)
     warnings = _warnings(result)
     if as_json:
@@ -157,11 +158,10 @@ def _warnings(result: Frontier) -> list[str]:
 
 
 def _drops_latency(result: Frontier) -> bool:
-    """Whether defect 1 changes this curve; looked at only where latencies are not the catalog's."""
+    """Whether defect 1 changes this curve; looked at only where a latency is not the catalog's."""
     question = result.question
-    network, mended = question.cluster.network, question.assumptions.with_fix("zero_bubble_latency_order")
-    catalog = [number.value for path, number in network.provenance.items() if path.endswith("latency_s")]
-    if mended == question.assumptions or list(network.latency_s) == catalog:
+    mended = question.assumptions.with_fix("zero_bubble_latency_order")
+    if mended == question.assumptions or latencies_are_the_catalogs(question.cluster):
         return False
     again = frontier(replace(question, assumptions=mended))
     return [run.run_time_s for run in again.runs] != [run.run_time_s for run in result.runs]
@@ -183,6 +183,7 @@ def _inputs(question: FrontierQuestion, values: dict[str, Any]) -> dict[str, Any
         "data_law": question.family.data_law,
         "seq_len": question.family.sequence_tokens,
         "deadline_s": question.deadline_s,
+        "d_model": list(question.widths),
         "space": question.space.name,
         "assumptions": vars(question.assumptions),
         "set": texts(values, "set"),

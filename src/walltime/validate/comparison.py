@@ -64,5 +64,7 @@ def summary(file: Path, comparisons: Sequence[Comparison], tolerance: float) -> 
 
 
 def relative_error(ours: float, reference: float) -> float:
-    """Return the difference over the larger of the two: 1 where only one of them is zero."""
-    return 0.0 if ours == reference else abs(ours - reference) / max(abs(ours), abs(reference))
+    """Return the relative error; 1 where the reference is zero and ours is not."""
+    if ours == reference:
+        return 0.0
+    return abs(ours - reference) / abs(reference) if reference else 1.0

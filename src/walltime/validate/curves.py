@@ -10,6 +10,7 @@ from walltime.engines import Assumptions
 from walltime.hardware import cluster
 from walltime.limits import FrontierQuestion, Run, RunFamily, width_grid
 from walltime.limits.scaling_laws import SPARSITY_LAWS, constants
+from walltime.plan import DEGREES
 from walltime.problems import BadInput, unknown
 from walltime.search import PUBLISHED
 from walltime.validate.comparison import EXACT, Comparison, Verification, relative_error, summary
@@ -122,6 +123,12 @@ _OPTIONAL = {
     "sparsity": int,
     "batch_seqs": int,
     "batch_tokens": int,
+    "num_microbatches": int,
+    "interleave": int,
+    "tp_comm_seconds": float,
+    "dp_comm_seconds": float,
+    "pp_ep_comm_seconds": float,
+    "latency_seconds": float,
     "months": float,
     "study": str,
     "setting": str,
@@ -153,8 +160,13 @@ def _named_in(row: Mapping[str, Any]) -> CurveName:
 
 def _csv(path: Path, given: CurveName) -> Iterator[_Pair]:
     needed = {"d_model": int, "training_flop": float, "months": float, "utilization": float, "n_gpu": int}
-    optional = {"d_ff": int, "layers": int, "sparsity": int, "batch_tokens": int}
-    question = given.or_else(CurveName.of_file(path)).question()
+    counts = ("d_ff", "layers", "sparsity", "batch_tokens", "total_params", "interleave", "microbatches", *DEGREES)
+    times = ("tp_seconds", "dp_seconds", "pp_ep_seconds", "latency_seconds")
+    optional: dict[str, Any] = dict.fromkeys(counts, int) | dict.fromkeys(times, float)
+    try:
+        question = given.or_else(CurveName.of_file(path)).question()
+    except BadInput as problem:
+        raise BadInput(f"{path}: {problem}") from None
     rows = read_rows(path, needed, optional)
     for line, row in rows:
         must_be_positive(path, line, row, ("d_model",))

@@ -37,7 +37,7 @@ def read_rows(path: Path, fields: Mapping[str, Any], optional: Mapping[str, Any]
         No file, no rows, a line that cannot be parsed, a field that is missing or of another type; with the line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise BadInput(f"cannot read {str(path)!r}: {error.strerror}.") from None
     except UnicodeDecodeError:
