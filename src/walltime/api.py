@@ -12,7 +12,7 @@ from walltime.engines import estimate as _engine
 from walltime.hardware import Cluster
 from walltime.limits import Frontier, FrontierQuestion, RunFamily, frontier
 from walltime.limits.scaling_laws import constants
-from walltime.plan import Plan, PlanBatch
+from walltime.plan import MlpPlan, MlpPlanBatch
 from walltime.problems import BadInput, NegativeAnswer
 from walltime.search import Search, Space, placed_plan
 from walltime.units import LARGEST_SIZE, format_si, whole, whole_in
@@ -102,7 +102,7 @@ def _read(assumptions: str | Assumptions, space: str | None) -> tuple[Assumption
 
 def search(
     model: MlpStack, cluster: Cluster, *, assumptions: str | Assumptions = "as_published", space: str | None = None
-) -> Plan:
+) -> MlpPlan:
     """Return the fastest plan for a model on a cluster of a given size.
 
     Parameters
@@ -150,7 +150,7 @@ _LOOK_DOWN = 512
 
 
 def estimate(
-    model: MlpStack, cluster: Cluster, plan: Plan, *, assumptions: str | Assumptions = "as_published"
+    model: MlpStack, cluster: Cluster, plan: MlpPlan, *, assumptions: str | Assumptions = "as_published"
 ) -> Estimate:
     """Return how long a step takes under a plan, which is placed on the network's levels if it is not yet.
 
@@ -167,7 +167,7 @@ def estimate(
         The plan does not divide the model or the cluster.
     """
     read, _ = _read(assumptions, None)
-    return _engine(model, cluster, PlanBatch.of([placed_plan(model, cluster, plan, read)]), read)
+    return _engine(model, cluster, MlpPlanBatch.of([placed_plan(model, cluster, plan, read)]), read)
 
 
 def limits(

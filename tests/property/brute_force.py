@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from walltime.engines import StepTerms, matmul_device, step_terms
-from walltime.plan import DEGREES, PlanBatch
+from walltime.plan import DEGREES, MlpPlanBatch
 
 
 @dataclass(frozen=True)
 class Evaluated:
     """All plans of one schedule with their terms and times."""
 
-    plans: PlanBatch
+    plans: MlpPlanBatch
     terms: StepTerms
     time_s: np.ndarray
 
@@ -92,7 +92,7 @@ def every_plan(space, model, cluster, num_gpus, assumptions):
 
 def _evaluate(rows, schedule, model, cluster, assumptions):
     by_level = np.array([way for way, _, _ in rows], dtype=float)
-    plans = PlanBatch(
+    plans = MlpPlanBatch(
         **{name: by_level[:, :, i] for i, name in enumerate(DEGREES)},
         num_microbatches=np.array([microbatches for _, microbatches, _ in rows], dtype=float),
         interleave=np.array([interleave for _, _, interleave in rows], dtype=float),

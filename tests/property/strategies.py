@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from walltime.engines import FIXES, Assumptions
 from walltime.hardware import Accelerator, Cluster, Network, cluster
-from walltime.plan import DEGREES, Plan, smallest_num_microbatches
+from walltime.plan import DEGREES, MlpPlan, smallest_num_microbatches
 from walltime.workload import MlpStack
 
 
@@ -72,7 +72,7 @@ class Scenario:
 
     model: MlpStack
     cluster: Cluster
-    plan: Plan
+    plan: MlpPlan
     assumptions: Assumptions
 
 
@@ -96,7 +96,7 @@ def scenarios(draw) -> Scenario:
     schedule = draw(st.sampled_from(("1f1b", "zero-bubble")))
     interleave = draw(st.integers(1, 4)) if schedule == "1f1b" and total["pp"] > 1 else 1
     microbatches = smallest_num_microbatches(schedule, total["pp"]) * draw(_MULTIPLE)
-    plan = Plan(
+    plan = MlpPlan(
         **degrees,
         num_microbatches=microbatches,
         interleave=interleave,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from walltime.engines import traffic_terms
 from walltime.physics.matmul import tiling
 from walltime.physics.pipeline import interface_crossings
-from walltime.plan import PlanBatch
+from walltime.plan import MlpPlanBatch
 from walltime.workload import MlpStack
 
 from .strategies import powers_of_ten, scenarios
@@ -23,7 +23,7 @@ TINY = 1e-12
 def bytes_by_level(case):
     """Bytes that each level carries in one step, by kind: the other levels made infinitely fast."""
     network, word_bytes = case.cluster.network, case.cluster.accelerator.word_bytes
-    plans = PlanBatch.of([replace(case.plan, recompute=False)])
+    plans = MlpPlanBatch.of([replace(case.plan, recompute=False)])
     carried = []
     for level in range(network.num_levels):
         rates = tuple(1.0 if i == level else math.inf for i in range(network.num_levels))

@@ -9,7 +9,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from walltime.engines import estimate, matmul_device, step_terms
-from walltime.plan import DEGREES, PlanBatch, check_plan, level_sizes, placements
+from walltime.plan import DEGREES, MlpPlanBatch, check_mlp_plan, level_sizes, placements
 from walltime.problems import BadInput
 
 from .strategies import Scenario, powers_of_ten, scenarios
@@ -18,12 +18,12 @@ TINY = 1e-12
 
 
 def estimated(case: Scenario):
-    return estimate(case.model, case.cluster, PlanBatch.of([case.plan]), case.assumptions)
+    return estimate(case.model, case.cluster, MlpPlanBatch.of([case.plan]), case.assumptions)
 
 
 def terms_of(case: Scenario):
     device = matmul_device(case.cluster.accelerator, case.assumptions)
-    return step_terms(case.model, device, case.cluster.network, PlanBatch.of([case.plan]))
+    return step_terms(case.model, device, case.cluster.network, MlpPlanBatch.of([case.plan]))
 
 
 def step_s(case: Scenario) -> float:
@@ -98,7 +98,7 @@ def test_utilization_is_useful_flop_over_the_peak_and_below_the_plateau(case):
 
 @given(case=scenarios())
 def test_a_plan_that_divides_is_accepted_and_fills_the_cluster(case):
-    check_plan(case.plan, case.model, case.cluster)
+    check_mlp_plan(case.plan, case.model, case.cluster)
     assert math.prod(case.plan.degree(name) for name in DEGREES) == case.cluster.num_gpus
 
 
@@ -119,7 +119,7 @@ def test_a_plan_that_does_not_divide_is_refused_by_name(case, field):
     plan = replace(plan, **{name: plan.degree(name) for name in DEGREES}, interleave=1, schedule="1f1b")
     wrong_plan = replace(plan, **{field: wrong})
     with pytest.raises(BadInput, match=rf"^{field}={wrong} does not divide .*={whole}\. Nearest: ") as refusal:
-        check_plan(wrong_plan, model, case.cluster)
+        check_mlp_plan(wrong_plan, model, case.cluster)
     nearest = [int(n) for n in str(refusal.value).split("Nearest: ")[1].strip(".").split(", ")]
     below = max(n for n in range(1, wrong) if whole % n == 0)
     above = [next(n for n in range(wrong, whole + 1) if whole % n == 0)] if wrong < whole else []
@@ -129,14 +129,14 @@ def test_a_plan_that_does_not_divide_is_refused_by_name(case, field):
 @given(case=scenarios(), data=st.data())
 def test_a_batch_of_plans_is_its_plans_one_by_one(case, data):
     """Every placement of one plan at once, or any of them alone."""
-    flat = PlanBatch.of([replace(case.plan, **{name: (case.plan.degree(name),) for name in DEGREES})])
+    flat = MlpPlanBatch.of([replace(case.plan, **{name: (case.plan.degree(name),) for name in DEGREES})])
     placed, index = placements(flat, level_sizes(case.cluster.num_gpus, case.cluster.network.level_sizes))
     event(f"{min(len(placed), 8)} placements or more")
     assert (index == 0).all()
     assert case.plan in [placed.plan(i) for i in range(len(placed))]
     together = estimate(case.model, case.cluster, placed, case.assumptions)
     i = data.draw(st.integers(0, len(placed) - 1))
-    alone = estimate(case.model, case.cluster, PlanBatch.of([placed.plan(i)]), case.assumptions)
+    alone = estimate(case.model, case.cluster, MlpPlanBatch.of([placed.plan(i)]), case.assumptions)
     for name in alone.parts_s:
         assert together.parts_s[name][i] == pytest.approx(alone.parts_s[name][0], rel=TINY, abs=0), name
     assert together.to_rows()[i] == alone.to_rows()[0]

@@ -25,7 +25,7 @@ from walltime.limits import (
     width_grid,
 )
 from walltime.limits.scaling_laws import round_to_grid
-from walltime.plan import Plan
+from walltime.plan import MlpPlan
 from walltime.search import FULL, PUBLISHED, Search
 
 TINY = 1e-12
@@ -209,7 +209,7 @@ _MODELS = [RunFamily().model(width) for width in width_grid()]
 def frontiers(draw):
     """A curve of any shape, jagged or flat."""
     shape = draw(st.lists(st.floats(1e-3, 0.7) | st.sampled_from((0.3, 0.56, 0.7)), min_size=1, max_size=len(_MODELS)))
-    runs = tuple(Run(model, 1, Plan(), 1.0, 1.0, u) for model, u in zip(_MODELS, shape, strict=False))
+    runs = tuple(Run(model, 1, MlpPlan(), 1.0, 1.0, u) for model, u in zip(_MODELS, shape, strict=False))
     return Frontier(QUESTION, runs, None)
 
 

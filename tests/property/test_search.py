@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from walltime.engines import step_terms
 from walltime.engines.erdil import matmul_device
-from walltime.plan import PlanBatch, level_sizes, smallest_num_microbatches
+from walltime.plan import MlpPlanBatch, level_sizes, smallest_num_microbatches
 from walltime.search import FULL, PUBLISHED, Search
 from walltime.search.bounds import Bounds, floor_step_s
 from walltime.search.space import Grid, Shares
@@ -31,7 +31,7 @@ def fastest(evaluated):
 
 
 def evaluate_one(model, cluster, plan, reading):
-    terms = step_terms(model, matmul_device(cluster.accelerator, reading), cluster.network, PlanBatch.of([plan]))
+    terms = step_terms(model, matmul_device(cluster.accelerator, reading), cluster.network, MlpPlanBatch.of([plan]))
     return float(terms.step_s(plan.schedule, reading)[0]), float((terms.tp_s + terms.dp_s + terms.pp_s)[0])
 
 

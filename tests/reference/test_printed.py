@@ -19,7 +19,7 @@ from walltime.limits import (
 )
 from walltime.limits.closed_form import T_CRIT_POWERS, T_LIMIT_POWERS
 from walltime.physics.matmul import matmul_time_s
-from walltime.plan import Plan, PlanBatch, check_plan
+from walltime.plan import MlpPlan, MlpPlanBatch, check_mlp_plan
 from walltime.search import PUBLISHED
 from walltime.studies.erdil2024 import Study, headlines
 
@@ -70,19 +70,19 @@ def test_matmul(gpu, dims, weight_gradient, printed):
 
 
 # Specification 2.4.
-DENSE = Plan(
+DENSE = MlpPlan(
     dp=(1, 256), tp_model=(2, 4), tp_ff=(4, 16), pp=(1, 64), ep=(1, 1), num_microbatches=128, schedule="zero-bubble"
 )
 INTERLEAVED = replace(DENSE, num_microbatches=64, interleave=9, schedule="1f1b")
-SPARSE = Plan(
+SPARSE = MlpPlan(
     dp=(1, 64), tp_model=(4, 4), tp_ff=(2, 8), pp=(1, 64), ep=(1, 24), num_microbatches=128, schedule="zero-bubble"
 )
 
 
 def run_of(family, width, plan):
     model = RunFamily(family).model(width)
-    check_plan(plan, model, of("H100"))
-    return model, estimate(model, of("H100"), PlanBatch.of([plan]))
+    check_mlp_plan(plan, model, of("H100"))
+    return model, estimate(model, of("H100"), MlpPlanBatch.of([plan]))
 
 
 def test_the_models_of_the_golden_steps():

@@ -16,7 +16,7 @@ from walltime.engines import Assumptions, matmul_device, step_terms
 from walltime.hardware import cluster
 from walltime.limits import RunFamily, frontier
 from walltime.physics.matmul import mlp_layer_matmul_time_s
-from walltime.plan import DEGREES, PlanBatch
+from walltime.plan import DEGREES, MlpPlanBatch
 from walltime.report.terminal import table
 from walltime.search.executors import available_cores, workers
 from walltime.studies.erdil2024 import CurveKey, Study, question, study_curves
@@ -107,13 +107,13 @@ def _engine() -> dict[str, Any]:
     }
 
 
-def _random_plans() -> PlanBatch:
+def _random_plans() -> MlpPlanBatch:
     """Return plans with random powers of two on two levels, all different in shape."""
     rng = np.random.default_rng(0)
     degrees: dict[str, Any] = {name: np.asfortranarray(2.0 ** rng.integers(0, 6, (_BLOCK, 2))) for name in DEGREES}
     degrees["ep"][:] = 1
     microbatches = 2.0 ** rng.integers(3, 12, _BLOCK)
-    return PlanBatch(**degrees, num_microbatches=microbatches, interleave=np.ones(_BLOCK))
+    return MlpPlanBatch(**degrees, num_microbatches=microbatches, interleave=np.ones(_BLOCK))
 
 
 def _shares(call: Callable[[], object]) -> dict[str, float]:

@@ -25,7 +25,7 @@ from walltime.cli.common import (
 )
 from walltime.engines import Assumptions, Estimate
 from walltime.hardware import Cluster
-from walltime.plan import DEGREES, SCHEDULES, Plan
+from walltime.plan import DEGREES, SCHEDULES, MlpPlan
 from walltime.problems import BadInput, NegativeAnswer, unknown
 from walltime.report.estimate import estimate_text, memory_bytes_per_gpu
 from walltime.search import FULL
@@ -149,7 +149,7 @@ def _warnings(result: Estimate, model: MlpStack, read: Assumptions) -> list[str]
     ]
 
 
-def _plans(values: Mapping[str, Any], model: MlpStack, cluster: Cluster) -> list[Plan]:
+def _plans(values: Mapping[str, Any], model: MlpStack, cluster: Cluster) -> list[MlpPlan]:
     """Return the plan that was described, one for each split where only --tp is given; none if none was."""
     tp = values.get("tp")
     if tp is None:
@@ -165,7 +165,7 @@ def _plans(values: Mapping[str, Any], model: MlpStack, cluster: Cluster) -> list
     return [plan for plan in plans if plan]
 
 
-def _plan(values: Mapping[str, Any], cluster: Cluster) -> Plan | None:
+def _plan(values: Mapping[str, Any], cluster: Cluster) -> MlpPlan | None:
     """Return the plan that was described, None if none was."""
     if all(values.get(name) is None for name in _PLAN_KEYS):
         return None
@@ -173,9 +173,9 @@ def _plan(values: Mapping[str, Any], cluster: Cluster) -> Plan | None:
     if schedule not in SCHEDULES:
         raise unknown("schedule", schedule, SCHEDULES)
     degrees = _degrees(values, cluster)
-    pp = Plan(**degrees).degree("pp")
+    pp = MlpPlan(**degrees).degree("pp")
     counts = typed(values, "microbatches", int) or (2 * pp if schedule == "zero-bubble" else pp)
-    return Plan(
+    return MlpPlan(
         **degrees,
         num_microbatches=typed(values, "microbatches", int, counts),
         interleave=typed(values, "interleave", int, 1),

@@ -15,7 +15,7 @@ from walltime.physics.collectives import all_reduce_bytes, all_reduce_latency_s
 from walltime.physics.matmul import MatmulDevice, mlp_layer_matmul_time_s
 from walltime.physics.memory import optimizer_bytes, weight_bytes
 from walltime.physics.pipeline import interface_crossings
-from walltime.plan import PlanBatch, Schedule, bubble_stretch
+from walltime.plan import MlpPlanBatch, Schedule, bubble_stretch
 from walltime.workload import MlpStack
 
 
@@ -106,7 +106,7 @@ def step_terms(
     workload: MlpStack,
     device: MatmulDevice,
     network: Network,
-    plans: PlanBatch,
+    plans: MlpPlanBatch,
     tokens: Floats | None = None,
 ) -> StepTerms:
     """Evaluate every term of a step for a batch of plans.
@@ -138,7 +138,7 @@ def step_terms(
     return StepTerms(_matmul_s(workload, device, plans, total, tokens), *traffic, stretch)
 
 
-def traffic_terms(workload: MlpStack, word_bytes: float, network: Network, plans: PlanBatch) -> TrafficTerms:
+def traffic_terms(workload: MlpStack, word_bytes: float, network: Network, plans: MlpPlanBatch) -> TrafficTerms:
     """Evaluate the network's terms of a step, which do not depend on the number of microbatches.
 
     References
@@ -154,7 +154,7 @@ def traffic_terms(workload: MlpStack, word_bytes: float, network: Network, plans
 
 
 def _matmul_s(
-    workload: MlpStack, device: MatmulDevice, plans: PlanBatch, total: dict[str, Floats], tokens: Floats | None
+    workload: MlpStack, device: MatmulDevice, plans: MlpPlanBatch, total: dict[str, Floats], tokens: Floats | None
 ) -> Floats:
     """Time of all matmuls on one accelerator: its layers, experts and microbatches."""
     experts = workload.num_experts
@@ -172,7 +172,7 @@ def _matmul_s(
 class _Traffic:
     """Network time of a step. The cluster's links at one level work in parallel: N accelerators of b bytes/s."""
 
-    def __init__(self, workload: MlpStack, word_bytes: float, network: Network, plans: PlanBatch) -> None:
+    def __init__(self, workload: MlpStack, word_bytes: float, network: Network, plans: MlpPlanBatch) -> None:
         self.workload = workload
         self.word_bytes = word_bytes
         self.network = network
@@ -230,7 +230,7 @@ class _Traffic:
 
 
 def estimate(
-    workload: MlpStack, cluster: Cluster, plans: PlanBatch, assumptions: Assumptions | None = None
+    workload: MlpStack, cluster: Cluster, plans: MlpPlanBatch, assumptions: Assumptions | None = None
 ) -> Estimate:
     """Return how long one step takes under each plan, in parts that add up.
 
@@ -288,7 +288,7 @@ def estimate(
     )
 
 
-def _parts(terms: StepTerms, plans: PlanBatch, assumptions: Assumptions) -> dict[str, Floats]:
+def _parts(terms: StepTerms, plans: MlpPlanBatch, assumptions: Assumptions) -> dict[str, Floats]:
     """Split the step by cause, so that the parts add up to `StepTerms.step_s`."""
     hidden_tp_s = assumptions.overlap_tp * terms.tp_s
     hidden_pp_s = assumptions.overlap_pp * terms.pp_s

@@ -8,7 +8,7 @@ import numpy as np
 from walltime.arrays import Floats, Mask
 from walltime.display import html_table
 from walltime.hardware import Cluster
-from walltime.plan import PlanBatch
+from walltime.plan import MlpPlanBatch
 from walltime.units import format_time
 
 
@@ -34,7 +34,7 @@ class Estimate:
         Steps of the whole run.
     """
 
-    plans: PlanBatch
+    plans: MlpPlanBatch
     cluster: Cluster
     parts_s: Mapping[str, Floats]
     busy_s: Mapping[str, Floats]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from walltime.engines import Assumptions
 from walltime.hardware import Cluster
 from walltime.limits.scaling_laws import constants
-from walltime.plan import Plan
+from walltime.plan import MlpPlan
 from walltime.search import PUBLISHED, Search, Space
 from walltime.search.bounds import floor_step_s
 from walltime.workload import MlpStack
@@ -32,7 +32,7 @@ class Run:
 
     model: MlpStack
     num_gpus: int
-    plan: Plan
+    plan: MlpPlan
     step_time_s: float
     run_time_s: float
     utilization: float

@@ -46,7 +46,7 @@ from walltime.arrays import Floats
 from walltime.engines import Assumptions, StepTerms, matmul_device, step_terms, traffic_terms
 from walltime.hardware import Cluster
 from walltime.physics.collectives import all_reduce_bytes
-from walltime.plan import PlanBatch, Schedule, bubble_stretch
+from walltime.plan import MlpPlanBatch, Schedule, bubble_stretch
 from walltime.search.space import Grid, Shares
 from walltime.workload import MlpStack
 
@@ -117,7 +117,7 @@ class Bounds:
         terms = step_terms(self.model, self.device, self.network, shares.plans(fewest, ones, schedule), tokens)
         return replace(terms, bubble_stretch=ones)
 
-    def of_placed(self, terms: StepTerms, plans: PlanBatch, schedule: Schedule) -> tuple[StepTerms, Floats]:
+    def of_placed(self, terms: StepTerms, plans: MlpPlanBatch, schedule: Schedule) -> tuple[StepTerms, Floats]:
         """Bound plans that are placed on the network: its own traffic in place of that of one level.
 
         Parameters
@@ -140,7 +140,7 @@ class Bounds:
         placed = replace(terms, **traffic._asdict())
         return placed, placed.step_s(schedule, self.assumptions)
 
-    def of_choices(self, terms: StepTerms, plans: PlanBatch, extra_microbatches: Floats) -> Floats:
+    def of_choices(self, terms: StepTerms, plans: MlpPlanBatch, extra_microbatches: Floats) -> Floats:
         """Bound plans with more microbatches than the fewest and a bubble [s], (plans,).
 
         Parameters

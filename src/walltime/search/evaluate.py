@@ -10,7 +10,7 @@ from walltime.arrays import Floats, Indices, Mask, Numeric
 from walltime.engines import Assumptions, StepTerms, step_terms
 from walltime.hardware import Cluster
 from walltime.physics.memory import optimizer_bytes, weight_bytes
-from walltime.plan import SCHEDULES, Plan, PlanBatch, Schedule, level_sizes, placements
+from walltime.plan import SCHEDULES, MlpPlan, MlpPlanBatch, Schedule, level_sizes, placements
 from walltime.search.bounds import Bounds
 from walltime.search.space import FULL, Choices, Shares, Space, grid, split
 from walltime.workload import MlpStack
@@ -38,7 +38,7 @@ class Found:
         left, ``plans`` (placed, with microbatches and interleaving) of the shares left, and plans ``evaluated``.
     """
 
-    plan: Plan
+    plan: MlpPlan
     step_time_s: float
     run_time_s: float
     communication_s: float
@@ -109,13 +109,13 @@ class _Bar:
         self.below_s = below_s
         self.time_s = math.inf
         self.communication_s = math.inf
-        self.plan: Plan | None = None
+        self.plan: MlpPlan | None = None
 
     def passes(self, bound_s: Floats) -> Mask:
         """Whether a plan with this lower bound could be the answer."""
         return np.asarray(bound_s <= _SLACK * min(self.below_s, self.time_s))
 
-    def offer(self, plans: PlanBatch, terms: StepTerms, time_s: Floats) -> None:
+    def offer(self, plans: MlpPlanBatch, terms: StepTerms, time_s: Floats) -> None:
         """Keep the best of these plans if it is better: less time, or as much and less communication."""
         if not len(time_s):
             return
@@ -176,7 +176,7 @@ class _Pool:
                 break
             self._choose(bar, plans.take(part), terms.take(part))
 
-    def _choose(self, bar: _Bar, placed: PlanBatch, terms: StepTerms) -> None:
+    def _choose(self, bar: _Bar, placed: MlpPlanBatch, terms: StepTerms) -> None:
         """Try every microbatch count and interleaving of some placed shares."""
         search = self.of
         index, (microbatches, interleave) = search.choices.all(placed.total("dp"), placed.total("pp"), self.schedule)
@@ -190,7 +190,7 @@ class _Pool:
             if len(part):
                 self._evaluate(bar, plans.take(part))
 
-    def _evaluate(self, bar: _Bar, plans: PlanBatch) -> None:
+    def _evaluate(self, bar: _Bar, plans: MlpPlanBatch) -> None:
         self.of.counts["evaluated"] += len(plans)
         terms = step_terms(self.of.model, self.bounds.device, self.of.cluster.network, plans)
         bar.offer(plans, terms, terms.step_s(self.schedule, self.of.assumptions))

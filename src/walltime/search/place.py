@@ -7,11 +7,11 @@ import numpy as np
 
 from walltime.engines import Assumptions, matmul_device, step_terms
 from walltime.hardware import Cluster
-from walltime.plan import DEGREES, Plan, PlanBatch, check_plan, level_sizes, placements
+from walltime.plan import DEGREES, MlpPlan, MlpPlanBatch, check_mlp_plan, level_sizes, placements
 from walltime.workload import MlpStack
 
 
-def placed_plan(model: MlpStack, cluster: Cluster, plan: Plan, assumptions: Assumptions | None = None) -> Plan:
+def placed_plan(model: MlpStack, cluster: Cluster, plan: MlpPlan, assumptions: Assumptions | None = None) -> MlpPlan:
     """Return the plan with its degrees on network levels, where they are not given: the fastest placement.
 
     Parameters
@@ -26,12 +26,12 @@ def placed_plan(model: MlpStack, cluster: Cluster, plan: Plan, assumptions: Assu
     BadInput
         The plan does not divide the model or the cluster.
     """
-    check_plan(plan, model, cluster)
+    check_mlp_plan(plan, model, cluster)
     if plan.is_placed:
         return plan
     assumptions = assumptions or Assumptions()
     on_one_level: Any = {name: (plan.degree(name),) for name in DEGREES}
-    flat = PlanBatch.of([replace(plan, **on_one_level)])
+    flat = MlpPlanBatch.of([replace(plan, **on_one_level)])
     placed, _ = placements(flat, level_sizes(plan.num_gpus, cluster.network.level_sizes))
     terms = step_terms(model, matmul_device(cluster.accelerator, assumptions), cluster.network, placed)
     communication_s = terms.tp_s + terms.pp_s + terms.dp_s

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from walltime.arrays import Floats, Indices, Mask
-from walltime.plan import PlanBatch, Schedule, divisors, smallest_num_microbatches
+from walltime.plan import MlpPlanBatch, Schedule, divisors, smallest_num_microbatches
 from walltime.problems import unknown
 from walltime.workload import MlpStack
 
@@ -105,9 +105,9 @@ class Shares:
         """Return some of them."""
         return Shares(*(getattr(self, name)[index] for name in ("dp", "tp_model", "tp_ff", "pp", "ep")))
 
-    def plans(self, num_microbatches: Floats, interleave: Floats, schedule: Schedule) -> PlanBatch:
+    def plans(self, num_microbatches: Floats, interleave: Floats, schedule: Schedule) -> MlpPlanBatch:
         """Return plans on one network level."""
-        return PlanBatch(
+        return MlpPlanBatch(
             dp=self.dp[:, None],
             tp_model=self.tp_model[:, None],
             tp_ff=self.tp_ff[:, None],

@@ -10,7 +10,7 @@ from walltime.engines import Assumptions, estimate, matmul_device
 from walltime.hardware import Cluster, cluster
 from walltime.limits.scaling_laws import constants
 from walltime.physics.matmul import MatmulDevice, matmul_time_s
-from walltime.plan import Plan, PlanBatch
+from walltime.plan import MlpPlan, MlpPlanBatch
 from walltime.problems import BadInput, unknown
 from walltime.validate.comparison import EXACT, Comparison, Verification, relative_error, summary
 from walltime.validate.rows import located, must_be_positive, read_rows
@@ -88,7 +88,7 @@ def _step(row: Mapping[str, Any], on: Cluster, assumptions: Assumptions) -> dict
                 f"placement.{letters}={degrees!r} must be a list of {on.network.num_levels} degrees, "
                 f"one for each level of {on.name} ({', '.join(on.network.level_names)})."
             )
-    plan = Plan(
+    plan = MlpPlan(
         **{field: tuple(row["placement"][letters]) for field, letters in _PLACED.items()},
         num_microbatches=row["num_microbatches"],
         interleave=row["interleave"],
@@ -96,7 +96,7 @@ def _step(row: Mapping[str, Any], on: Cluster, assumptions: Assumptions) -> dict
         recompute=bool(row["recompute"]),
     )
     overlaps = {name: row[name] for name in ("overlap_tp", "overlap_pp", "overlap_dp")}
-    result = estimate(model, on, PlanBatch.of([plan]), replace(assumptions, **overlaps))
+    result = estimate(model, on, MlpPlanBatch.of([plan]), replace(assumptions, **overlaps))
     run = {name: float(time_s[0]) * model.num_steps for name, time_s in result.busy_s.items()}
     return {
         "total_seconds": float(result.run_time_s[0]),

@@ -15,7 +15,7 @@ DEGREES = ("dp", "tp_model", "tp_ff", "pp", "ep")
 
 
 @dataclass(frozen=True)
-class Plan:
+class MlpPlan:
     """One way to split a workload.
 
     Attributes
@@ -78,7 +78,7 @@ def _show(value: int | Sequence[int]) -> str:
 
 
 @dataclass(frozen=True)
-class PlanBatch:
+class MlpPlanBatch:
     """Many plans that share a schedule, as arrays.
 
     Attributes
@@ -129,14 +129,14 @@ class PlanBatch:
             product = product * self.total(name)
         return product
 
-    def take(self, index: Indices | Mask | slice) -> "PlanBatch":
+    def take(self, index: Indices | Mask | slice) -> "MlpPlanBatch":
         """Return some of the plans."""
         arrays = {f.name: getattr(self, f.name)[index] for f in fields(self) if f.name not in _SHARED}
         return replace(self, **arrays)
 
-    def plan(self, index: int) -> Plan:
+    def plan(self, index: int) -> MlpPlan:
         """Return one plan by itself."""
-        return Plan(
+        return MlpPlan(
             **{name: tuple(int(v) for v in getattr(self, name)[index]) for name in DEGREES},
             num_microbatches=int(self.num_microbatches[index]),
             interleave=int(self.interleave[index]),
@@ -145,7 +145,7 @@ class PlanBatch:
         )
 
     @classmethod
-    def of(cls, plans: Sequence[Plan]) -> "PlanBatch":
+    def of(cls, plans: Sequence[MlpPlan]) -> "MlpPlanBatch":
         """Stack placed plans that share schedule and recomputation.
 
         Raises

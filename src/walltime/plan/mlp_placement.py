@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from walltime.arrays import Floats, Indices
-from walltime.plan.plan import DEGREES, PlanBatch
+from walltime.plan.mlp_plan import DEGREES, MlpPlanBatch
 
 
 def level_sizes(num_gpus: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
@@ -49,7 +49,7 @@ def _ordered_factorisations(size: int, parts: int) -> Floats:
     return np.array(rows, dtype=np.float64)
 
 
-def placements(plans: PlanBatch, sizes: tuple[int, ...]) -> tuple[PlanBatch, Indices]:
+def placements(plans: MlpPlanBatch, sizes: tuple[int, ...]) -> tuple[MlpPlanBatch, Indices]:
     """Return every placement of every plan on the network levels.
 
     Parameters
@@ -61,7 +61,7 @@ def placements(plans: PlanBatch, sizes: tuple[int, ...]) -> tuple[PlanBatch, Ind
 
     Returns
     -------
-    placed : PlanBatch
+    placed : MlpPlanBatch
         All placements; each level's degrees multiply to its size.
     index : (placements,)
         Which of ``plans`` each one places.
@@ -82,7 +82,7 @@ def placements(plans: PlanBatch, sizes: tuple[int, ...]) -> tuple[PlanBatch, Ind
         index = index[which]
     levels.append(left)
     degrees = {name: np.asfortranarray(np.stack([level[i] for level in levels]).T) for i, name in enumerate(DEGREES)}
-    placed = PlanBatch(
+    placed = MlpPlanBatch(
         **degrees,
         num_microbatches=plans.num_microbatches[index],
         interleave=plans.interleave[index],

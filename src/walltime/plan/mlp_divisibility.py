@@ -5,8 +5,8 @@ import functools
 import math
 
 from walltime.hardware import Cluster, Network
-from walltime.plan.placement import level_sizes
-from walltime.plan.plan import DEGREES, Plan
+from walltime.plan.mlp_placement import level_sizes
+from walltime.plan.mlp_plan import DEGREES, MlpPlan
 from walltime.plan.schedule import smallest_num_microbatches
 from walltime.problems import BadInput
 from walltime.workload import MlpStack
@@ -30,7 +30,7 @@ def divisors(number: int) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def check_plan(plan: Plan, model: MlpStack, cluster: Cluster) -> None:
+def check_mlp_plan(plan: MlpPlan, model: MlpStack, cluster: Cluster) -> None:
     """Refuse a plan that does not divide the model, the batch or the cluster exactly.
 
     Raises
@@ -45,7 +45,7 @@ def check_plan(plan: Plan, model: MlpStack, cluster: Cluster) -> None:
     _check_cluster(plan, cluster)
 
 
-def _check_levels(plan: Plan, network: Network) -> None:
+def _check_levels(plan: MlpPlan, network: Network) -> None:
     for name in DEGREES:
         given = len(getattr(plan, name))
         if given != network.num_levels:
@@ -55,7 +55,7 @@ def _check_levels(plan: Plan, network: Network) -> None:
             )
 
 
-def _check_model(plan: Plan, model: MlpStack) -> None:
+def _check_model(plan: MlpPlan, model: MlpStack) -> None:
     for name, whole, size in (
         ("tp_ff", "d_ff", model.d_ff),
         ("tp_model", "d_model", model.d_model),
@@ -72,7 +72,7 @@ def _check_model(plan: Plan, model: MlpStack) -> None:
         _must_divide("interleave", plan.interleave, "layers of a stage", model.num_layers // plan.degree("pp"))
 
 
-def _check_microbatches(plan: Plan, model: MlpStack) -> None:
+def _check_microbatches(plan: MlpPlan, model: MlpStack) -> None:
     tokens = model.batch_tokens // model.num_experts // plan.degree("dp")
     _must_divide("num_microbatches", plan.num_microbatches, "tokens of a pipeline and expert", tokens)
     fewest = smallest_num_microbatches(plan.schedule, plan.degree("pp"))
@@ -83,7 +83,7 @@ def _check_microbatches(plan: Plan, model: MlpStack) -> None:
         )
 
 
-def _check_cluster(plan: Plan, cluster: Cluster) -> None:
+def _check_cluster(plan: MlpPlan, cluster: Cluster) -> None:
     num_gpus = cluster.num_gpus or plan.num_gpus
     if plan.num_gpus != num_gpus:
         product = " x ".join(f"{name} {plan.degree(name)}" for name in DEGREES if plan.degree(name) > 1) or "1"
