@@ -11,6 +11,7 @@ from walltime.catalog import (
     AcceleratorRecord,
     ClusterRecord,
     EfficiencyRecord,
+    ModelRecord,
     NetworkRecord,
     Number,
     ParameterSet,
@@ -25,7 +26,7 @@ from walltime.catalog import (
 from walltime.hardware import Accelerator, cluster
 from walltime.problems import BadInput
 
-RECORDS = (AcceleratorRecord, EfficiencyRecord, NetworkRecord, ClusterRecord)
+RECORDS = (AcceleratorRecord, EfficiencyRecord, NetworkRecord, ClusterRecord, ModelRecord)
 SETS = parameter_sets()
 TOML = sorted(data_root().rglob("*.toml"))
 BIB_KEYS = re.findall(r"^@\w+\{([^,\s]+),", (data_root() / "sources.bib").read_text(encoding="utf-8"), re.MULTILINE)
@@ -73,6 +74,9 @@ def cited(record):
         for where, source in ((path, number.source), (f"{path}.second", number.second and number.second.source)):
             if source:
                 yield where, source
+    if isinstance(record, ModelRecord):
+        assert record.locator.strip()
+        yield "dimensions", record.source
     for i, citation in enumerate(getattr(record, "sources", ())):
         yield f"sources.{i}", citation.source
 
@@ -165,7 +169,14 @@ def edit(numbers, file, old, new):
         (NetworkRecord, "nvlink4-800g", "networks/nvlink4-800g.toml", "size = 8", "size = 0", "size"),
         (NetworkRecord, "nvlink4-800g", "networks/nvlink4-800g.toml", "size = 8\n", "", "size"),
         (NetworkRecord, "nvlink4-800g", "networks/nvlink4-800g.toml", "size = 8", "siez = 8", "siez"),
-        (NetworkRecord, "nvlink4-800g", "networks/nvlink4-800g.toml", "450000000000.0", '"450GB/s"', "str"),
+        (
+            NetworkRecord,
+            "nvlink4-800g",
+            "networks/nvlink4-800g.toml",
+            "450000000000.0",
+            '"450GB/s"',
+            "a number, not text",
+        ),
         (ClusterRecord, "h100-sxm", "clusters/h100-sxm.toml", "schema = 1", "schema = 2", "schema"),
         (ClusterRecord, "h100-sxm", "clusters/h100-sxm.toml", 'accelerator = "h100-sxm"\n', "", "accelerator"),
         (ClusterRecord, "h100-sxm", "clusters/h100-sxm.toml", "schema = 1", "schema = ", "not valid TOML"),
@@ -182,10 +193,10 @@ def test_a_broken_file_is_refused_by_name(copied, kind, name, file, old, new, me
 
 
 def test_a_record_based_on_another_has_all_its_numbers_but_its_own():
-    numbers = parameter_set("Erdil2024")
     files = [path for path in TOML if "based_on" in read_toml(path)]
     assert len(files) >= 2
     for path in files:
+        numbers = next(held for held in map(parameter_set, SETS) if held.root == path.parent.parent)
         kind = {"accelerators": AcceleratorRecord, "efficiencies": EfficiencyRecord}[path.parent.name]
         own = read_toml(path)
         record, base = numbers.get(kind, path.stem).numbers(), numbers.get(kind, own["based_on"]).numbers()
@@ -193,15 +204,16 @@ def test_a_record_based_on_another_has_all_its_numbers_but_its_own():
         for where, number in record.items():
             if where.partition(".")[0] not in own:
                 assert number == base[where]
-            elif isinstance(own[where], dict) and "value" in own[where]:
-                assert number.value == own[where]["value"]
+            else:
+                table, _, key = where.partition(".")
+                assert number.value == (own[table][key] if key else own[table])["value"]
     slow, fast = (cluster(name, parameters="Erdil2024").accelerator for name in ("h100-sxm", "h100-sxm-low-latency"))
     assert fast.matmul_latency_s == pytest.approx(slow.matmul_latency_s / 10)
     assert fast.peak_flop_per_s == slow.peak_flop_per_s
 
 
 @pytest.mark.parametrize("name", SETS)
-@pytest.mark.parametrize("kind", [AcceleratorRecord, NetworkRecord, ClusterRecord])
+@pytest.mark.parametrize("kind", [AcceleratorRecord, NetworkRecord, ClusterRecord, ModelRecord])
 def test_a_name_means_one_record(name, kind):
     taken = {}
     for record in parameter_set(name).all(kind):
@@ -223,6 +235,13 @@ def test_every_accelerator_has_an_efficiency_record_and_a_usual_cluster(name, ch
     assert ready.accelerator.id == chip.id
 
 
+@pytest.mark.parametrize(("name", "chip"), CHIPS)
+def test_every_name_of_an_accelerator_means_a_cluster_of_it(name, chip):
+    for one in (chip.id, chip.name, *chip.aliases):
+        assert one in parameter_set(name)
+        assert cluster(one, parameters=name).accelerator.id == chip.id
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_every_cluster_is_of_an_accelerator_and_a_network_that_exist(name):
     numbers = parameter_set(name)
@@ -242,6 +261,14 @@ PER_CLOCK = {
     "gb200": 8192,
     "gb300": 8192,
     "mi300x": 2048,
+    "a800": 2048,
+    "h800": 4096,
+    "gh200": 4096,
+    "h20": 1024,  # cut to a quarter for export
+    "l40s": 1024,
+    "b300": 8192,
+    "mi250x": 1024,
+    "mi355x": 4096,
 }
 
 
@@ -265,6 +292,7 @@ UNUSUAL = {  # read on the datasheets: no faster 8-bit float on the TPU v5p, lit
     ("tpu-v5p", "fp8", "bf16"): 1,
     ("tpu-v5p", "int8", "fp8"): 2,
     ("gb300", "int8", "fp8"): 1 / 30,
+    ("b300", "int8", "fp8"): 1 / 36,
 }
 
 

@@ -19,6 +19,8 @@ def split(text):
 NAMES = {
     "limits --on h1oo-sxm": "unknown accelerator or cluster 'h1oo-sxm'. Did you mean 'h100-sxm'?",
     "estimate mlp-12288 --on 8xh1oo-sxm": "'h1oo-sxm'. Did you mean 'h100-sxm'?",
+    "limits --parameters datasheet --on gb20": "unknown accelerator or cluster 'gb20'. Did you mean 'gb200'?",
+    "limits --parameters datasheet --on dgx-h10": "'dgx-h10'. Did you mean 'dgx-h100'?",
     "limits --assumptions corected": "unknown assumptions 'corected'. Did you mean 'corrected'?",
     "limits --fix finer_grid": "unknown fix 'finer_grid'. Did you mean 'finer_cluster_grid'?",
     "limits --space ful": "unknown space 'ful'. Did you mean 'full'?",
@@ -220,7 +222,13 @@ PLANS = {
     "--pp 1000": "pp=1000 does not divide num_layers=192. Nearest: 192.",
     "--dp 5": "dp=5 does not divide tokens of an expert's batch=7340032. Nearest: 4, 7.",
     "--ep 2": "ep=2 does not divide num_experts=1. Nearest: 1.",
-    "--tp-ff 8 --pp 64": "the plan occupies 512 accelerators (tp_ff 8 x pp 64); the cluster has 2048.",
+    "--tp-ff 8 --pp 64": "the plan occupies 512 accelerators (tp_ff 8 x pp 64); the cluster has 2048. Valid: dp=4.",
+    "--tp 8 --pp 64": "accelerators (tp_model 8 x pp 64); the cluster has 2048. Valid: dp=4.",
+    "--tp 128 --pp 64": "(tp_model 128 x pp 64); the cluster has 2048. Valid: tp=32.",
+    "--tp-ff 128 --pp 64": "(tp_ff 128 x pp 64); the cluster has 2048. Valid: tp_ff=32.",
+    "--tp-ff 3 --tp-model 3 --pp 64": "x pp 64); the cluster has 2048. Valid: --on 576xh100-sxm.",
+    "--tp 7": "tp=7 has no split that divides d_model=12288 and d_ff=49152. Nearest: 6, 8.",
+    "--tp 603979777": "and d_ff=49152. Nearest: 603979776.",
     "--tp-ff 1,2,3": "tp_ff is given for 3 network levels; nvlink4-800g has 2 (nvlink, infiniband).",
     "--tp-ff 8,1 --pp 256": "pp=256 is not placed, but tp_ff is. Valid: a list of 2 degrees",
     "--tp-ff 4,2 --pp 1,64 --dp 1,4": "the degrees at level 'nvlink' multiply to 4; it joins 8",
@@ -268,6 +276,25 @@ def test_batch_tokens(call, value):
 def test_no_run_between_two_bounds(call):
     said = call("limits", "--from", "1e30", "--to", "1e25").refused()
     assert "It spans 6.45e24 to 2.42e36" in said
+
+
+def test_an_open_range_of_runs_is_said_without_infinity(call):
+    spans = "It spans 6.45e24 to 2.42e36."
+    assert call("limits", "--from", "1e60").refused() == f"no run of the grid has at least 1e+60 FLOP. {spans}"
+    assert call("limits", "--to", "1e3").refused() == f"no run of the grid has at most 1000 FLOP. {spans}"
+
+
+def test_a_multiple_of_what_is_unlimited_says_so(call):
+    said = call("limits", "--on", "INF", "--set", "network.bandwidth=0.5x").refused()
+    assert said.startswith("network.bandwidth=0.5x: it is unlimited")
+    assert call("limits", "--on", "INF", "--to", "1e25", "--set", "network.bandwidth=400Gb/s").code == 0
+
+
+def test_whose_numbers_have_a_cluster_is_said(call):
+    said = call("limits", "--on", "b200", "--parameters", "Erdil2024").refused()
+    assert said == "the numbers of Erdil2024 have no accelerator or cluster 'b200'. Valid: --parameters datasheet."
+    said = call("limits", "--on", "LL", "--parameters", "datasheet").refused()
+    assert said.endswith("Valid: --parameters Erdil2024.")
 
 
 @pytest.mark.parametrize("value", ["-1", "nan", "1", "inf", "1e400", "x"])
@@ -339,12 +366,47 @@ def test_a_step_with_degrees_for_the_wrong_levels(call, file):
         assert f":1: placement.DP={wrong!r} must be a list of 2 degrees" in said
 
 
+SPLIT_TO_NOTHING = {
+    "d_model": ({"d_model": 1}, "d_model=1 is split by placement.TPm=128"),
+    "d_ff": ({"d_ff": 1}, "d_ff=1 is split by placement.TPf=2"),
+    "layers": ({"layers": 63}, "layers=63 is split by placement.PP=64 x interleave=1"),
+    "chunks of layers": ({"interleave": 7}, "layers=384 is split by placement.PP=64 x interleave=7"),
+    "experts": ({"sparsity": 1}, "sparsity=1 is split by placement.EP=2"),
+    "tokens": (
+        {"batch_seqs": 1},
+        "batch_seqs x seq_len / sparsity=113 is split by placement.DP=512 x num_microbatches=1536",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SPLIT_TO_NOTHING)
+def test_a_step_whose_shares_come_to_zero(walltime, file, what):
+    """Nothing is compared with what is not a number, and NumPy has nothing to warn of (warnings are errors here)."""
+    changes, said = SPLIT_TO_NOTHING[what]
+    stored = Path(__file__).parents[1] / "data" / "erdil2024" / "step.jsonl"
+    lines = stored.read_text().splitlines()[:2]
+    path = file("step.jsonl", "\n".join([lines[1], json.dumps(json.loads(lines[0]) | changes)]))
+    assert f"step.jsonl:2: {said}: a share comes to zero." in walltime("verify", "step", path).refused()
+
+
+def test_a_width_beyond_every_model_is_refused_with_its_line(call, file):
+    row = {"setting": "H100 SXM", "d_model": 10**20, "feasible": False}
+    said = call("verify", "frontier", file("rows.jsonl", json.dumps(row))).refused()
+    assert "rows.jsonl:1: d_model=" in said
+
+
 HEADER = "d_model,training_flop,months,utilization,n_gpu\n"
 CURVES = {
     "a cell that is no number": (f"{HEADER}12288,x,1,1,1\n", ":2: training_flop='x' is not a number"),
-    "a column too few": (f"{HEADER}12288,1e24,1,1\n", ":2: not as many cells"),
-    "a column too many": (f"{HEADER}12288,1e24,1,1,1,1\n", ":2: not as many cells"),
-    "a missing column": ("d_model,months\n12288,1\n", ":2: no field 'training_flop'"),
+    "a column too few": (f"{HEADER}12288,1e24,1,1\n", ":2: 4 cells; the header has 5 columns"),
+    "a column too many": (f"{HEADER}12288,1e24,1,1,1,1\n", ":2: 6 cells; the header has 5 columns"),
+    "a column too many over two lines": (f'{HEADER}\n12288,1e24,1,1,1,"7\n7"\n', ":3: 6 cells; the header has 5"),
+    "a column too many before others": (f"{HEADER}12288,1e24,1,1,1,7\n{'12288,1e24,1,1,1' * 2}\n", ":2: 6 cells"),
+    "a missing column": (
+        "d_model,months\n12288,1\n",
+        ":2: no field 'training_flop'. Fields there: d_model, months.",
+    ),
+    "an open quote": (f'{HEADER}12288,1e24,1,1,"1\n', ":2: not a row of CSV"),
     "a header only": (HEADER, "no rows"),
     "nan": (f"{HEADER}12288,nan,1,1,1\n", ":2: training_flop=nan"),
     "infinite": (f"{HEADER}12288,1e400,1,1,1\n", ":2: training_flop=inf"),
@@ -357,7 +419,9 @@ CURVES = {
 def test_a_curve(call, file, what):
     content, said = CURVES[what]
     path = file("head__H100.dense.def.0.25.csv", content)
-    assert said in call("verify", "frontier", path).refused()
+    answer = call("verify", "frontier", path).refused()
+    assert said in answer
+    assert "as printed" not in answer
 
 
 @pytest.mark.parametrize(
@@ -379,10 +443,26 @@ def test_the_name_of_a_curve(call, file, name, said):
 
 RUN_FILES = {
     "an unknown key": ('duratoin = "3months"\n', "unknown field 'duratoin'. Did you mean 'duration'?"),
-    "a wrong type": ("on = 5\n", "on=5 must be of type str"),
-    "a truth value": ("seq_len = true\n", "seq_len=True must be of type int"),
-    "text for a list": ('set = "network.latency=2x"\n', "set='network.latency=2x' must be a list of strings"),
-    "numbers for texts": ("set = [5]\n", "set=[5] must be a list of strings"),
+    "a wrong type": ("on = 5\n", "on=5 must be text."),
+    "a date for a name": ("on = 2020-01-01\n", "on=2020-01-01 must be text."),
+    "a truth value": ("seq_len = true\n", "seq_len=true must be a whole number."),
+    "a fraction for a whole number": ("seq_len = 2048.5\n", "seq_len=2048.5 must be a whole number."),
+    "text for a number": ('fraction = "half"\n', "fraction='half' must be a number."),
+    "a truth value for a number": ("fraction = true\n", "fraction=true must be a number."),
+    "a truth value for a quantity": ("from = true\n", "from=true must be text or a number."),
+    "a list for a quantity": ("to = [1]\n", "to=[1] must be text or a number."),
+    "text for a list": ('set = "network.latency=2x"\n', "set='network.latency=2x' must be a list of texts."),
+    "empty text for a list": ('set = ""\n', "set='' must be a list of texts."),
+    "a table for a list": ("set = {}\n", "set={} must be a list of texts."),
+    "numbers for texts": ("set = [5]\n", "set=[5] must be a list of texts."),
+    "a number for settings": ("set = 3\n", "set=3 must be a list of texts."),
+    "zero for settings": ("set = 0\n", "set=0 must be a list of texts."),
+    "a number for fixes": ("fix = 3\n", "fix=3 must be a list of texts."),
+    "a truth value for fixes": ("fix = true\n", "fix=true must be a list of texts."),
+    "no for fixes": ("fix = false\n", "fix=false must be a list of texts."),
+    "a date for fixes": ("fix = 2020-01-01\n", "fix=2020-01-01 must be a list of texts."),
+    "a date among fixes": ("fix = [2020-01-01]\n", 'fix=["2020-01-01"] must be a list of texts.'),
+    "a number for overlaps": ("overlap = 3\n", "overlap=3 must be a list of texts."),
     "not TOML": ('on = "h100-sxm\n', "not valid TOML"),
     "binary": (b"\xff\xfe\x00", "not a UTF-8 text file"),
     "nan": ("fraction = nan\n", "fraction=nan"),
@@ -393,7 +473,27 @@ RUN_FILES = {
 @pytest.mark.parametrize("what", RUN_FILES)
 def test_a_run_file(call, file, what):
     content, said = RUN_FILES[what]
-    assert said in call("limits", file("run.toml", content)).refused()
+    path = file("run.toml", content)
+    answer = call("limits", path).refused()
+    assert said in answer
+    if said.endswith("."):
+        assert answer == f"{path}: {said}"
+
+
+PLAN_FILES = {
+    "dp = 2.5": "dp=2.5 must be a whole number, text or a list of whole numbers.",
+    "dp = [1, 2.0]": "dp=[1, 2.0] must be a whole number, text or a list of whole numbers.",
+    "microbatches = '3'": "microbatches='3' must be a whole number.",
+    "recompute = 1": "recompute=1 must be true or false.",
+    "batch_tokens = true": "batch_tokens=true must be text or a number.",
+    "schedule = 1": "schedule=1 must be text.",
+}
+
+
+@pytest.mark.parametrize("line", PLAN_FILES)
+def test_a_run_file_of_a_step(call, file, line):
+    path = file("step.toml", f'model = "mlp-12288"\non = "2048xh100-sxm"\n{line}\n')
+    assert call("estimate", path).refused() == f"{path}: {PLAN_FILES[line]}"
 
 
 def test_run_files_that_are_not_there(call, tmp_path):
@@ -422,11 +522,41 @@ CLUSTERS = {
     "zero": ("1us", "0us", "inner.latency=0us must be a positive"),
     "no size": ("size = 8", "", "level 'inner' needs a size"),
     "size 0": ("size = 8", "size = 0", "inner.size=0 must be a whole number of at least 1"),
-    "size as text": ("size = 8", 'size = "8"', "$.level[0].size"),
+    "size as text": (
+        "size = 8",
+        'size = "8"',
+        "mine.toml: level[0].size must be a whole number, not text. Valid fields of a level",
+    ),
+    "a number for text": ('"450GB/s"', "450", "mine.toml: level[0].bandwidth must be text, not a whole number."),
+    "text for a list": (
+        'accelerator = "h100-sxm"',
+        'accelerator = "h100-sxm"\nset = "x"',
+        "set must be a list, not text",
+    ),
+    "a date for a name": ('"h100-sxm"', "2020-01-01", "mine.toml: accelerator must be text, not "),
+    "a misspelt setting": (
+        'accelerator = "h100-sxm"',
+        'accelerator = "h100-sxm"\nset = ["network.latncy=1us"]',
+        "mine.toml: unknown field in --set 'network.latncy'. Did you mean 'network.latency'?",
+    ),
+    "another parameter set": (
+        'accelerator = "h100-sxm"',
+        'accelerator = "b200"\nparameters = "Erdil2024"',
+        "mine.toml: the numbers of Erdil2024 have no accelerator 'b200'. Valid: --parameters datasheet.",
+    ),
+    "a precision it lacks": (
+        'accelerator = "h100-sxm"',
+        'accelerator = "h100-sxm"\nprecision = "fp61"',
+        "mine.toml: unknown precision of h100-sxm 'fp61'. Did you mean",
+    ),
     "an unknown key": ("size = 8", "sise = 8", "sise"),
     "a missing key": ('latency = "2us"', "", "latency"),
     "a last size": ('latency = "2us"', 'latency = "2us"\nsize = 4', "open-ended"),
-    "another accelerator": ('"h100-sxm"', '"h10o-sxm"', "unknown accelerator 'h10o-sxm'. Did you mean 'h100-sxm'?"),
+    "another accelerator": (
+        '"h100-sxm"',
+        '"h10o-sxm"',
+        "mine.toml: unknown accelerator 'h10o-sxm'. Did you mean 'h100-sxm'? (walltime show accelerators)",
+    ),
     "no accelerator": ('accelerator = "h100-sxm"', "", "accelerator"),
     "a name twice": ('"outer"', '"inner"', "inner"),
     "not TOML": ('"inner"', '"inner', "not valid TOML"),

@@ -129,6 +129,12 @@ def test_a_cluster_without_a_plan_ends_with_3(call, args, said):
     result = call("estimate", *args)
     assert re.search(said, result.refused(code=3))
     assert result.out == ""
+    result = call("estimate", *args, "--json")
+    assert re.search(said, result.refused(code=3))
+    document = result.json()
+    assert (document["plan"], document["fits"]) == (None, False)
+    assert document["reason"] == result.err.removeprefix("walltime: ").rstrip("\n")
+    assert document["inputs"]["model"]["d_model"] == 12288
 
 
 @pytest.mark.parametrize("line", ["show h100-sxm", "limits --csv", "limits --json", "--help"])
@@ -293,6 +299,33 @@ def test_estimates_in_the_catalog_are_warned_of(call):
 @pytest.mark.parametrize("name", ["h100", "H100", "H100 SXM", "h100-sxm"])
 def test_a_cluster_has_many_names(call, name):
     assert call("limits", "--on", name, "--to", "1e25", "--json").json()["inputs"]["cluster"] == "h100-sxm"
+
+
+ACCELERATORS = {
+    "gb200": "gb200-nvl72",
+    "gb300": "gb300-nvl72",
+    "h200-sxm": "h200",
+    "b200-sxm": "b200",
+    "a100-sxm": "a100-sxm-80gb",
+    "a100": "a100-sxm-80gb",
+    "v100-sxm": "v100-sxm-32gb",
+    "v100": "v100-sxm-32gb",
+    "h100": "h100-sxm",
+    "NVIDIA H100 SXM5 80 GB": "h100-sxm",
+}
+
+
+@pytest.mark.parametrize("name", ACCELERATORS)
+def test_an_accelerator_means_its_usual_cluster(call, name):
+    args = ("limits", "--on", name, "--to", "1e25", "--json", "--parameters", "datasheet")
+    assert call(*args).json()["inputs"]["cluster"] == ACCELERATORS[name]
+
+
+def test_an_accelerator_of_the_datasheets_alone_needs_no_parameters(call):
+    for name in ("gb200", "h200-sxm"):
+        inputs = call("limits", "--on", name, "--to", "1e25", "--json").json()["inputs"]
+        assert (inputs["cluster"], inputs["parameters"]) == (ACCELERATORS[name], "datasheet")
+    assert call("limits", "--on", "a100", "--to", "1e25", "--json").json()["inputs"]["parameters"] == "Erdil2024"
 
 
 @pytest.mark.parametrize("count", ["2048x", "2048 x ", "2,048x", "2_048x"])

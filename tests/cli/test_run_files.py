@@ -129,3 +129,25 @@ def test_what_if_on_a_cluster_of_ones_own(call, file):
     settings = ("--set", "network.outer.bandwidth=2x", "--set", "network.inner.size=72")
     levels = call("limits", "--on", path, "--to", "1e25", *settings, "--json").json()["inputs"]["network_levels"]
     assert (levels[0]["size"], levels[1]["bytes_per_s"]) == (72, 100e9)
+
+
+def test_a_cluster_file_lies_beside_the_run_file_that_names_it(call, file, tmp_path):
+    """Flags name files from where one is; a run file from where it is."""
+    (tmp_path / "runs" / "8x").mkdir(parents=True)
+    for folder in ("runs", "runs/8x"):
+        file(f"{folder}/mine.toml", CLUSTER)
+    counted = file("runs/step.toml", 'model = "mlp-12288"\non = "2048xmine.toml"\n')
+    assert call("estimate", counted, "--json").json()["inputs"]["num_gpus"] == 2048
+    for run, on in (("runs/run.toml", "mine.toml"), ("runs/8x/run.toml", "../mine.toml")):
+        file(run, f'on = "{on}"\nto = "1e25"\n')
+        levels = call("limits", run, "--json").json()["inputs"]["network_levels"]
+        assert [level["name"] for level in levels] == ["inner", "outer"]
+    absolute = file("run.toml", f'on = "{tmp_path}/runs/mine.toml"\nto = "1e25"\n')
+    assert call("limits", absolute).code == call("limits", absolute.name).code == 0
+    assert "mine.toml" in call("limits", absolute, "--on", "mine.toml").refused()
+
+
+def test_the_name_of_a_cluster_in_a_run_file_is_no_path(call, file, tmp_path):
+    (tmp_path / "runs").mkdir()
+    document = call("limits", file("runs/run.toml", 'on = "h100-sxm"\nto = "1e25"\n'), "--json").json()
+    assert document["inputs"]["cluster"] == "h100-sxm"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from walltime.engines import FIXES
-from walltime.validate import EXACT, CurveName, verify_frontier, verify_matmul, verify_step
+from walltime.validate import EXACT, CurveName, reference, verify_frontier, verify_matmul, verify_step
 
 DATA = Path(__file__).parents[1] / "data" / "erdil2024"
 CORRECTED = sorted((DATA / "corrected").glob("*.csv"))
@@ -143,6 +143,20 @@ def test_another_cluster_size_is_found(tmp_path):
 
     result = verify_frontier(curve_with(tmp_path, edit))
     assert (result.num_outside, result.worst["line"], result.worst["field"]) == (1, 4, "n_gpus")
+
+
+@pytest.mark.parametrize("name", ["matmul", "step"])
+def test_what_is_not_a_number_is_outside_every_tolerance(tmp_path, monkeypatch, name):
+    """A comparison with nan is false both ways; only one of them may pass."""
+    nan = float("nan")
+    rows = rows_of(name)[:3]
+    monkeypatch.setattr(reference, "matmul_time_s", lambda *args, **options: nan)
+    monkeypatch.setattr(reference, "_step", lambda row, *args: dict(row) | {"latency_seconds": nan})
+    result = VERIFY[name](written(tmp_path, name, rows), tolerance=0.9)
+    assert not result.passed
+    assert result.num_outside == 3
+    assert result.largest_error == float("inf")
+    assert result.worst.get("field", "latency_seconds") == "latency_seconds"
 
 
 def test_a_curve_that_ends_too_early_is_found(tmp_path):

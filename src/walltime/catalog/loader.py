@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,17 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from walltime.catalog.schema import AcceleratorRecord, ClusterRecord, EfficiencyRecord, NetworkRecord, StudyRecord
+from walltime.catalog.schema import (
+    AcceleratorRecord,
+    ClusterRecord,
+    EfficiencyRecord,
+    ModelRecord,
+    NetworkRecord,
+    StudyRecord,
+)
 from walltime.problems import BadInput, unknown
 
-R = TypeVar("R", AcceleratorRecord, ClusterRecord, EfficiencyRecord, NetworkRecord)
+R = TypeVar("R", AcceleratorRecord, ClusterRecord, EfficiencyRecord, ModelRecord, NetworkRecord)
 
 DATASHEET = "datasheet"
 """The name under which the catalog proper, not a study's parameter set, is asked for."""
@@ -21,6 +29,7 @@ _FOLDERS: dict[type, str] = {
     AcceleratorRecord: "accelerators",
     ClusterRecord: "clusters",
     EfficiencyRecord: "efficiencies",
+    ModelRecord: "models",
     NetworkRecord: "networks",
 }
 
@@ -28,6 +37,7 @@ _SINGULAR = {
     "accelerators": "accelerator",
     "clusters": "accelerator or cluster",
     "efficiencies": "efficiency record",
+    "models": "model",
     "networks": "network",
 }
 
@@ -89,7 +99,8 @@ class ParameterSet:
         return sorted(path.stem for path in (self.root / _FOLDERS[kind]).glob("*.toml"))
 
     def __contains__(self, cluster: str) -> bool:
-        return self._find(ClusterRecord, cluster) is not None
+        """Whether there is a cluster of this name, or an accelerator, whose usual cluster it then means."""
+        return self.find(ClusterRecord, cluster) is not None or self.find(AcceleratorRecord, cluster) is not None
 
     def get(self, kind: type[R], name: str) -> R:
         """Return the record with this id, alias or full name.
@@ -99,10 +110,10 @@ class ParameterSet:
         BadInput
             There is none; the message has the nearest name.
         """
-        found = self._find(kind, name)
+        found = self.find(kind, name)
         if found is None:
             folder = _FOLDERS[kind]
-            raise unknown(_SINGULAR[folder], name, self._names(kind), see=f"walltime show {folder}")
+            raise unknown(_SINGULAR[folder], name, self.names(kind), see=f"walltime show {folder}")
         return found
 
     def all(self, kind: type[R]) -> list[R]:
@@ -113,7 +124,8 @@ class ParameterSet:
         """Return the constants of the study that this parameter set belongs to."""
         return _convert(read_toml(self.root / "study.toml"), StudyRecord, self.root / "study.toml")
 
-    def _find(self, kind: type[R], name: str) -> R | None:
+    def find(self, kind: type[R], name: str) -> R | None:
+        """Return the record with this id, alias or full name, None if there is none."""
         if name in self.ids(kind):
             return self._load(kind, name)
         wanted = name.strip().lower()
@@ -122,7 +134,8 @@ class ParameterSet:
                 return record
         return None
 
-    def _names(self, kind: type[R]) -> Iterator[str]:
+    def names(self, kind: type[R]) -> Iterator[str]:
+        """Yield every id, full name and alias of one kind."""
         for record in self.all(kind):
             yield from _labels(record)
 
@@ -148,7 +161,27 @@ def _convert(raw: dict[str, Any], kind: type[Any], path: Path) -> Any:
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        raise BadInput(f"{path.name}: {error}") from None
+        raise BadInput(f"{path.name}: {plain_words(error)}") from None
+
+
+_TYPES = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+    "null": "nothing",
+}
+
+
+def plain_words(error: msgspec.ValidationError) -> str:
+    """Return what is wrong with a file's content; a wrong type is named as in TOML: ``text``, not ``str``."""
+    wrong_type = re.fullmatch(r"Expected `([^`]+)`, got `([^`]+)`(?: - at `\$\.?([^`]*)`)?", str(error))
+    if not wrong_type:
+        return str(error)
+    wanted = " or ".join(_TYPES.get(kind, kind) for kind in wrong_type[1].split(" | ") if kind != "null")
+    return f"{wrong_type[3] or 'the file'} must be {wanted}, not {_TYPES.get(wrong_type[2], wrong_type[2])}"
 
 
 @functools.cache

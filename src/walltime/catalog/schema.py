@@ -148,6 +148,23 @@ class ClusterRecord(_Record, frozen=True):
     notes: str = ""
 
 
+class ModelRecord(_Record, frozen=True):
+    """``models/<id>.toml``: the dimensions of a published transformer, and the size that its publisher gives.
+
+    The dimensions are facts from one source. What they are called, and which are needed, is said where they are
+    used: `walltime.workload.Transformer`. ``published_parameters`` leaves multi-token-prediction layers out.
+    """
+
+    id: str
+    name: str
+    source: str
+    locator: str
+    published_parameters: Number
+    dimensions: dict[str, int | bool | str]
+    aliases: list[str] = []
+    notes: str = ""
+
+
 class StudyRecord(_Record, frozen=True):
     """``study.toml`` of a parameter set: the constants of its model, by table and name."""
 

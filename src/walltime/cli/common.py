@@ -5,7 +5,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from walltime.catalog import data_version, read_toml
 from walltime.engines import FIXES, Assumptions
 from walltime.hardware import Cluster
 from walltime.limits.scaling_laws import constants
+from walltime.plan import DEGREES
 from walltime.problems import BadInput, unknown
-from walltime.units import parse_quantity, whole_in
+from walltime.units import parse_quantity, shortened, whole_in
 
 _TIMES_ACCELERATOR = re.compile(r"(-?[\d_,.]+)\s*x\s*(.+)")
 
@@ -67,17 +68,71 @@ model_options = options(
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 
 
-def read_scenario(path: Path | None, allowed: set[str]) -> dict[str, Any]:
-    """Read a run's TOML file, whose keys are the flags' names; flags override it."""
+_TEXT, _WHOLE, _NUMBER, _TEXTS, _YES_NO = "text", "a whole number", "a number", "a list of texts", "true or false"
+_QUANTITY, _DEGREES = "text or a number", "a whole number, text or a list of whole numbers"
+_IN_RUN_FILES = {
+    **dict.fromkeys(("on", "parameters", "precision", "sparsity", "batch_law", "engine", "assumptions"), _TEXT),
+    **dict.fromkeys(("cluster_choice", "space", "duration", "model", "schedule"), _TEXT),
+    **dict.fromkeys(("set", "fix", "overlap"), _TEXTS),
+    **dict.fromkeys(("from", "to", "batch_tokens"), _QUANTITY),
+    **dict.fromkeys(("seq_len", "d_ff", "layers", "experts", "tp", "microbatches", "interleave"), _WHOLE),
+    **dict.fromkeys(DEGREES, _DEGREES),
+    "fraction": _NUMBER,
+    "recompute": _YES_NO,
+}
+"""What each field of a run file must be; without further fields, it is one or more of these."""
+
+
+def read_scenario(path: Path | None, allowed: Collection[str]) -> dict[str, Any]:
+    """Read a run's TOML file, whose keys are the flags' names; flags override it.
+
+    A cluster file that it names lies beside it, unless the path is absolute.
+    """
     if path is None:
         return {}
     content = read_toml(path)
     if not content:
         raise BadInput(f"{path}: an empty run file. Valid fields: {', '.join(sorted(allowed))}.")
-    for key in content:
+    for key, value in content.items():
         if key not in allowed:
             raise BadInput(f"{path}: {unknown('field', key, allowed)}")
-    return content
+        if not _is(_IN_RUN_FILES[key], value):
+            raise BadInput(f"{path}: {key}={_as_in_toml(value)} must be {_IN_RUN_FILES[key]}.")
+    return content | ({"on": _beside(path, content["on"])} if "on" in content else {})
+
+
+def _is(kind: str, value: Any) -> bool:
+    """Whether a value read from TOML is of a kind."""
+    if isinstance(value, bool):
+        return kind == _YES_NO
+    if isinstance(value, list):
+        return (kind == _TEXTS and all(isinstance(item, str) for item in value)) or (
+            kind == _DEGREES and all(_is(_WHOLE, item) for item in value)
+        )
+    kinds: dict[str, tuple[type, ...]] = {
+        _TEXT: (str,),
+        _WHOLE: (int,),
+        _NUMBER: (int, float),
+        _QUANTITY: (str, int, float),
+        _DEGREES: (str, int),
+    }
+    return isinstance(value, kinds.get(kind, ()))
+
+
+def _as_in_toml(value: Any) -> str:
+    """Show a value about as the file has it, cut where it is long."""
+    written = json.dumps(value, default=str) if isinstance(value, bool | list | dict) else str(value)
+    return shortened(value) if isinstance(value, str) else written[:60]
+
+
+def _beside(path: Path, on: str) -> str:
+    """Return a cluster's name as it is, a cluster file's path from where the run file is."""
+    match = _TIMES_ACCELERATOR.fullmatch(on.strip())
+    times, name = (on.strip()[: match.start(2)], match[2]) if match else ("", on.strip())
+    if not (name.endswith(".toml") or "/" in name):
+        return on
+    there = path.parent / name
+    return f"{times}{there}" if there.is_absolute() else f"{times}./{there}"
 
 
 def merged(flags: Mapping[str, Any], scenario: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,24 +142,16 @@ def merged(flags: Mapping[str, Any], scenario: Mapping[str, Any]) -> dict[str, A
 
 
 def typed(values: Mapping[str, Any], name: str, kind: type, default: Any = None) -> Any:
-    """Return one value of a scenario, refusing another type."""
+    """Return one value of a scenario, whose type was checked where it was read."""
     value = values.get(name)
     if value is None:
         return default
-    if kind is float and isinstance(value, int):
-        value = float(value)
-    wrong = isinstance(values[name], bool) and kind is not bool
-    if wrong or not isinstance(value, kind):
-        raise BadInput(f"{name}={value!r} must be of type {kind.__name__}.")
-    return value
+    return float(value) if kind is float else value
 
 
 def texts(values: Mapping[str, Any], name: str) -> list[str]:
     """Return a list of strings of a scenario."""
-    value = values.get(name) or []
-    if isinstance(value, str) or not all(isinstance(item, str) for item in value):
-        raise BadInput(f"{name}={value!r} must be a list of strings.")
-    return list(value)
+    return list(values.get(name) or [])
 
 
 def resolve_cluster(values: Mapping[str, Any], *, needs_count: bool = False) -> Cluster:

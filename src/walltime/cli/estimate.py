@@ -1,5 +1,6 @@
 """``walltime estimate``: how long is a step, does it fit, and where does the time go?"""
 
+import bisect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from walltime.cli.common import (
 )
 from walltime.engines import Assumptions, Estimate
 from walltime.hardware import Cluster
-from walltime.plan import DEGREES, SCHEDULES, MlpPlan
+from walltime.plan import DEGREES, SCHEDULES, MlpPlan, check_mlp_plan, divisors
 from walltime.problems import BadInput, NegativeAnswer, unknown
 from walltime.report.estimate import estimate_text, memory_bytes_per_gpu
 from walltime.search import FULL
@@ -94,7 +95,15 @@ def command(model: str | None, as_json: bool, **flags: Any) -> None:
     read, cluster = resolve_reading(values), resolve_cluster(values, needs_count=True)
     workload = _model(values)
     given = _plans(values, workload, cluster)
-    plans = given or [api.search(workload, cluster, **read)]
+    if given:
+        _must_fill(values, given[0], workload, cluster)
+    try:
+        plans = given or [api.search(workload, cluster, **read)]
+    except NegativeAnswer as answer:
+        if as_json:
+            nothing = {"plan": None, "fits": False, "reason": str(answer)}
+            emit_json("estimate", _inputs(values, workload, cluster, read), nothing, [])
+        raise
     results = [api.estimate(workload, cluster, plan, assumptions=read["assumptions"]) for plan in plans]
     result = min(results, key=lambda one: float(one.time_s[0]))
     warnings = _warnings(result, workload, read["assumptions"])
@@ -160,9 +169,51 @@ def _plans(values: Mapping[str, Any], model: MlpStack, cluster: Cluster) -> list
     degree = whole_in(str(tp), "tp", LARGEST_SIZE)
     splits = FULL.splits(model, degree)
     if not splits:
-        raise BadInput(f"tp={degree} has no split that divides d_model={model.d_model} and d_ff={model.d_ff}.")
+        near = ", ".join(str(tp) for tp in _nearest_tp(model, degree))
+        raise BadInput(
+            f"tp={degree} has no split that divides d_model={model.d_model} and d_ff={model.d_ff}. Nearest: {near}."
+        )
     plans = [_plan({**values, "tp_model": tp_model, "tp_ff": tp_ff}, cluster) for tp_model, tp_ff in splits]
     return [plan for plan in plans if plan]
+
+
+def _nearest_tp(model: MlpStack, degree: int) -> list[int]:
+    """Return the largest degree below that splits into a divisor of d_model and one of d_ff, and the smallest above."""
+    of_ff = divisors(model.d_ff)
+    below, above = [], []
+    for tp_model in divisors(model.d_model):
+        at = bisect.bisect_right(of_ff, degree // tp_model)
+        below += [tp_model * of_ff[at - 1]] if at else []
+        above += [tp_model * of_ff[at]] if at < len(of_ff) else []
+    return [max(below), *([min(above)] if above else [])]
+
+
+def _must_fill(values: Mapping[str, Any], plan: MlpPlan, model: MlpStack, cluster: Cluster) -> None:
+    """Refuse a plan that does not occupy the cluster, and name one degree with which it would."""
+    num_gpus = cluster.num_gpus or 0
+    if plan.is_placed or plan.num_gpus == num_gpus:
+        return
+    check_mlp_plan(plan, model, cluster.with_num_gpus(plan.num_gpus))
+    hint = f"--on {plan.num_gpus}x{cluster.id}"
+    for name in ("dp", "tp", "pp", "ep") if values.get("tp") is not None else DEGREES:
+        present = plan.degree("tp_model") * plan.degree("tp_ff") if name == "tp" else plan.degree(name)
+        degree, rest = divmod(num_gpus * present, plan.num_gpus)
+        if not rest and _divides({**values, name: degree}, model, cluster):
+            hint = f"{name}={degree}"
+            break
+    try:
+        check_mlp_plan(plan, model, cluster)
+    except BadInput as problem:
+        raise BadInput(f"{problem} Valid: {hint}.") from None
+
+
+def _divides(values: Mapping[str, Any], model: MlpStack, cluster: Cluster) -> bool:
+    """Whether the plan that is described divides model and cluster."""
+    try:
+        check_mlp_plan(_plans(values, model, cluster)[0], model, cluster)
+    except BadInput:
+        return False
+    return True
 
 
 def _plan(values: Mapping[str, Any], cluster: Cluster) -> MlpPlan | None:

@@ -127,8 +127,15 @@ def _widths(values: dict[str, Any], family: RunFamily) -> tuple[int, ...]:
     chosen = tuple(width for width in flop if low <= flop[width] <= high)
     if not chosen:
         ends = f"{format_flop(min(flop.values()))} to {format_flop(max(flop.values()))}"
-        raise BadInput(f"no run of the grid has between {low:g} and {high:g} FLOP. It spans {ends}.")
+        raise BadInput(f"no run of the grid has {_range(low, high)} FLOP. It spans {ends}.")
     return chosen
+
+
+def _range(low_flop: float, high_flop: float) -> str:
+    """Say which runs were asked for; below 0 and above infinity nothing was."""
+    if math.isinf(high_flop):
+        return f"at least {low_flop:g}"
+    return f"between {low_flop:g} and {high_flop:g}" if low_flop else f"at most {high_flop:g}"
 
 
 def _flop(text: str, field: str) -> float:

@@ -1,5 +1,6 @@
 """``walltime verify``: this build against reference values."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,8 @@ def _report(result: Verification) -> str:
     told = {name: value for name, value in result.worst.items() if name not in ("line", "relative_error")}
     worst = ", ".join(f"{name} {value}" for name, value in told.items())
     verdict = "all within tolerance" if result.passed else f"{result.num_outside} OUTSIDE TOLERANCE"
+    error = f"{result.largest_error:.2g}" if math.isfinite(result.largest_error) else "undefined"
     return (
-        f"{result.file}: {result.rows} rows, {verdict}; largest relative error {result.largest_error:.2g}\n"
+        f"{result.file}: {result.rows} rows, {verdict}; largest relative error {error}\n"
         f"  worst row: line {result.worst['line']}: {worst}"
     )

@@ -8,7 +8,7 @@ import numpy as np
 from walltime.arrays import Floats, Mask
 from walltime.display import html_table
 from walltime.hardware import Cluster
-from walltime.plan import MlpPlanBatch
+from walltime.plan import MlpPlanBatch, PlanBatch
 from walltime.units import format_time
 
 
@@ -25,16 +25,16 @@ class Estimate:
     lower_s, upper_s : (plans,)
         The step if everything that can overlap did, and if nothing did. [s]
     memory_bytes : mapping of name to (plans,)
-        Memory of the whole cluster, by use. [B]
+        Memory by use: of the whole cluster for the theory, of the fullest accelerator for a transformer. [B]
     memory_capacity_bytes : (plans,)
-        Memory that the whole cluster has. [B]
+        Memory that is there for it. [B]
     utilization : (plans,)
         Useful FLOP/s over the dense peak: MFU with 6 FLOP per active parameter and token.
     num_steps
         Steps of the whole run.
     """
 
-    plans: MlpPlanBatch
+    plans: MlpPlanBatch | PlanBatch
     cluster: Cluster
     parts_s: Mapping[str, Floats]
     busy_s: Mapping[str, Floats]

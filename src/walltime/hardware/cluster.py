@@ -1,10 +1,21 @@
 """A cluster: one kind of accelerator, its network, and how many there are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from walltime.catalog import DATASHEET, ClusterRecord, NetworkRecord, parameter_set
+from walltime.catalog import (
+    DATASHEET,
+    AcceleratorRecord,
+    ClusterRecord,
+    NetworkRecord,
+    ParameterSet,
+    parameter_set,
+    parameter_sets,
+)
 from walltime.hardware.accelerator import Accelerator
 from walltime.hardware.network import Network
+from walltime.problems import BadInput, unknown
 
 
 @dataclass(frozen=True)
@@ -24,7 +35,7 @@ class Cluster:
 
 
 def resolve_parameters(name: str, preferred: str) -> str:
-    """Return the preferred parameter set if it has this cluster, otherwise that of the datasheets."""
+    """Return the preferred parameter set if it has this cluster or accelerator, otherwise that of the datasheets."""
     return preferred if name in parameter_set(preferred) else DATASHEET
 
 
@@ -36,7 +47,7 @@ def cluster(
     Parameters
     ----------
     name
-        Id, alias or full name of a cluster; the usual cluster of an accelerator has its name.
+        Id, alias or full name of a cluster, or of an accelerator, which means its usual cluster.
     num_gpus
         How many accelerators, if that is known.
     parameters
@@ -55,7 +66,7 @@ def cluster(
     (8,)
     """
     numbers = parameter_set(parameters)
-    record = numbers.get(ClusterRecord, name)
+    record = _record(numbers, name)
     return Cluster(
         id=record.id,
         name=record.name,
@@ -64,3 +75,35 @@ def cluster(
         num_gpus=num_gpus,
         parameters=numbers.name,
     )
+
+
+def _record(numbers: ParameterSet, name: str) -> ClusterRecord:
+    """Find a cluster, or the usual one of an accelerator."""
+    found = numbers.find(ClusterRecord, name)
+    if found is not None:
+        return found
+    chip = numbers.find(AcceleratorRecord, name)
+    if chip is None:
+        raise missing(numbers, (ClusterRecord, AcceleratorRecord), "accelerator or cluster", name, "clusters")
+    return numbers.get(ClusterRecord, chip.usual_cluster)
+
+
+def missing(numbers: ParameterSet, kinds: Sequence[type[Any]], what: str, name: str, folder: str) -> BadInput:
+    """Say that a parameter set has no record of this name: whose numbers do, or else the nearest name.
+
+    Parameters
+    ----------
+    numbers
+        The parameter set that was looked in.
+    kinds
+        The kinds of record that the name might have been of.
+    what, name
+        What was asked for, in the words of the person who asked.
+    folder
+        What ``walltime show`` lists.
+    """
+    for other in parameter_sets():
+        if any(parameter_set(other).find(kind, name) for kind in kinds):
+            return BadInput(f"the numbers of {numbers.name} have no {what} {name!r}. Valid: --parameters {other}.")
+    names = [label for kind in kinds for label in numbers.names(kind)]
+    return unknown(what, name, names, see=f"walltime show {folder}")

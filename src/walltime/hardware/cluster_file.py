@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 
-from walltime.catalog import DATASHEET, parameter_set, read_toml
+from walltime.catalog import DATASHEET, AcceleratorRecord, parameter_set, read_toml
+from walltime.catalog.loader import plain_words
 from walltime.hardware.accelerator import Accelerator
-from walltime.hardware.cluster import Cluster
+from walltime.hardware.cluster import Cluster, missing
 from walltime.hardware.network import LARGEST_GROUP, Network
 from walltime.hardware.overrides import override
 from walltime.problems import BadInput
@@ -47,13 +48,24 @@ def cluster_from_file(path: Path, parameters: str | None = None, precision: str 
     try:
         content = msgspec.convert(raw, _ClusterFile)
     except msgspec.ValidationError as error:
-        raise BadInput(f"{path}: {error}. Valid fields: {', '.join(_ClusterFile.__struct_fields__)}.") from None
-    numbers = parameter_set(parameters or content.parameters)
-    accelerator = Accelerator.from_catalog(numbers, content.accelerator, precision or content.precision)
+        raise BadInput(f"{path}: {plain_words(error)}. {_valid_fields(error)}") from None
     name = content.name or path.stem
     network = _network(path, name, content.level)
-    cluster = Cluster(str(path), name, accelerator, network, parameters=numbers.name)
-    return override(cluster, content.set)
+    try:
+        numbers = parameter_set(parameters or content.parameters)
+        if numbers.find(AcceleratorRecord, content.accelerator) is None:
+            raise missing(numbers, (AcceleratorRecord,), "accelerator", content.accelerator, "accelerators")
+        accelerator = Accelerator.from_catalog(numbers, content.accelerator, precision or content.precision)
+        return override(Cluster(str(path), name, accelerator, network, parameters=numbers.name), content.set)
+    except BadInput as problem:
+        raise BadInput(f"{path}: {problem}") from None
+
+
+def _valid_fields(error: msgspec.ValidationError) -> str:
+    """List the fields of the table that is wrong: the file, or a level of it."""
+    of_level = "$.level[" in str(error)
+    fields = (_Level if of_level else _ClusterFile).__struct_fields__
+    return f"Valid fields{' of a level' if of_level else ''}: {', '.join(fields)}."
 
 
 def _network(path: Path, name: str, levels: list[Any]) -> Network:

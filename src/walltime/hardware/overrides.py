@@ -1,5 +1,6 @@
 """What if? ``network.latency=0.5x`` and its like, applied to a cluster."""
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -116,7 +117,12 @@ def _quantity(value: str, present: float, dimension: str, path: str) -> float:
 
 def _multiple(value: str, present: float, path: str, read: Callable[[str], float]) -> float:
     match = _FACTOR.fullmatch(value)
-    return positive(present * _plain(match[1], path), path, value) if match else read(value)
+    if not match:
+        return read(value)
+    factor = _plain(match[1], path)
+    if math.isinf(present):
+        raise BadInput(f"{path}={value}: it is unlimited, and so is every multiple. Valid: a quantity with its unit.")
+    return positive(present * factor, path, value)
 
 
 def _plain(text: str, path: str) -> float:

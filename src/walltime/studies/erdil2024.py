@@ -167,8 +167,9 @@ def _curves(study: Study, keys: dict[str, CurveKey]) -> dict[str, Frontier]:
 def hardware_generations(study: Study, sparsity: str = "dense") -> Figure:
     """Utilisation against training compute on V100, A100 and H100."""
     curves = _curves(study, {label: CurveKey(gpu, sparsity) for label, gpu in _GENERATIONS.items()})
+    chosen = Assumptions.named(study.mode).cluster_choice.replace("_", " ")
     caption = (
-        f"How well the smallest sufficient cluster can be used in a three-month run, {sparsity} models. "
+        f"How well the {chosen} sufficient cluster can be used in a three-month run, {sparsity} models. "
         f"{captions.ends(curves)} {captions.h100_beside_a100(curves)}"
     )
     if len(captions.same_wall(curves)) == 1:

@@ -1,5 +1,6 @@
 """What comes out of a comparison with reference values."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,9 @@ def summary(file: Path, comparisons: Sequence[Comparison], tolerance: float) -> 
 
 
 def relative_error(ours: float, reference: float) -> float:
-    """Return the relative error; 1 where the reference is zero and ours is not."""
+    """Return the relative error; 1 where the reference is zero and ours is not, infinite where ours is no number."""
     if ours == reference:
         return 0.0
+    if math.isnan(ours):
+        return math.inf
     return abs(ours - reference) / abs(reference) if reference else 1.0

@@ -109,7 +109,7 @@ def verify_frontier(path: Path, given: CurveName | None = None, tolerance: float
     """
     given = given or CurveName()
     rows = _csv(path, given) if path.suffix == ".csv" else _json_lines(path, given)
-    return summary(path, [_compare(*row, tolerance) for row in rows], tolerance)
+    return summary(path, [located(path, row[0], _compare, *row, tolerance) for row in rows], tolerance)
 
 
 _Pair = tuple[int, dict[Any, Any], FrontierQuestion]

@@ -52,7 +52,7 @@ def read_rows(path: Path, fields: Mapping[str, Any], optional: Mapping[str, Any]
 
 
 def _json_rows(path: Path, text: str) -> Iterator[Row]:
-    for line, content in enumerate(text.splitlines(), start=1):
+    for line, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
             continue
         try:
@@ -65,25 +65,42 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
 
 
 def _csv_rows(path: Path, text: str, fields: Mapping[str, Any]) -> Iterator[Row]:
-    reader = csv.DictReader(io.StringIO(text))
-    for row in reader:
-        parsed: dict[Any, Any] = {**row, PRINTED: dict(row)}
-        if None in row or None in row.values():
-            raise BadInput(f"{path}:{reader.line_num}: not as many cells as the header has columns.")
+    lines = _csv_lines(path, text)
+    _, header = next(lines, (0, []))
+    for line, cells in lines:
+        if len(cells) != len(header):
+            raise BadInput(f"{path}:{line}: {len(cells)} cells; the header has {len(header)} columns.")
+        row = dict(zip(header, cells, strict=True))
+        parsed: dict[Any, Any] = {**row, PRINTED: row}
         for name in fields.keys() & row.keys():
             try:
                 number = float(row[name])
             except ValueError:
-                raise BadInput(f"{path}:{reader.line_num}: {name}={row[name]!r} is not a number.") from None
+                raise BadInput(f"{path}:{line}: {name}={shortened(row[name])} is not a number.") from None
             parsed[name] = int(number) if fields[name] is int and number.is_integer() else number
-        yield reader.line_num, parsed
+        yield line, parsed
 
 
-def check_fields(path: Path, line: int, row: dict[str, Any], fields: Mapping[str, Any]) -> None:
+def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row that is not blank with the line on which it begins: a quoted cell may go over several."""
+    reader = csv.reader(io.StringIO(text), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise BadInput(f"{path}:{line}: not a row of CSV: {error}.") from None
+        if cells:
+            yield line, cells
+
+
+def check_fields(path: Path, line: int, row: dict[Any, Any], fields: Mapping[str, Any]) -> None:
     """Refuse a row that lacks one of these fields, or has it with another type or out of bounds."""
     for name, kind in fields.items():
         if name not in row:
-            present = ", ".join(map(str, row)) or "none"
+            present = ", ".join(key for key in row if isinstance(key, str)) or "none"
             raise BadInput(f"{path}:{line}: no field {name!r}. Fields there: {present}.")
         value = row[name]
         kinds = kind if isinstance(kind, tuple) else (kind,)

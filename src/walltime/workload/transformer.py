@@ -65,7 +65,8 @@ class Transformer:
     expert_bias
         Biases inside routed experts (gpt-oss).
     num_mtp_layers
-        Multi-token-prediction layers, each a transformer layer of the last kind with a projection of two d_model to one.
+        Multi-token-prediction layers, each a transformer layer of the last kind with a projection of two d_model to
+        one.
     """
 
     name: str
@@ -135,7 +136,7 @@ class Transformer:
     @property
     def num_moe_layers(self) -> int:
         """Layers whose MLP is a mixture of experts."""
-        return self.num_layers - self.num_dense_layers if self.num_experts else 0
+        return (self.num_layers - self.num_dense_layers) * (self.num_experts > 0)
 
     @property
     def is_latent(self) -> bool:
@@ -145,7 +146,7 @@ class Transformer:
     @property
     def value_dim(self) -> int:
         """Width of a value head."""
-        return self.v_head_dim or self.head_dim
+        return self.v_head_dim + (self.v_head_dim == 0) * self.head_dim
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Fits of what datasheets do not say to measurements."""

@@ -1,0 +1,272 @@
+"""The fitted numbers of an accelerator, a network and a software stack, joined for the engine."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from walltime.arrays import Floats, Numeric
+from walltime.catalog import AcceleratorRecord, parameter_set
+from walltime.catalog.fitted import AttentionRecord, FittedBlock, kernels_record, links_record, training_record
+from walltime.hardware import Cluster
+from walltime.physics import links
+from walltime.physics.kernels import AttentionKernel, AttentionPass, MatmulKernel, attention_time_s, matmul_time_s
+from walltime.physics.links import LinkLevel
+from walltime.plan import Precision
+from walltime.plan.placement import Span
+from walltime.problems import BadInput
+
+_SIXTEEN_BIT = ("bf16", "fp16")
+_FLASH2 = ("flash-attention-2", "composable-kernel-2024", "aiter", "cudnn", "splash")
+_ATTENTION = {
+    "flash1": _FLASH2,
+    "flash2": _FLASH2,
+    "flash3": ("cudnn", "flash-attention-3", "flash-attention-4", "aiter", "splash", "flash-attention-2"),
+}
+"""Kernels of the catalog that a stack's kind of attention stands for, the first that the accelerator has."""
+
+
+@dataclass(frozen=True)
+class Links:
+    """Collectives on one network; messages as `walltime.physics.links` has them."""
+
+    levels: tuple[LinkLevel, ...]
+
+    def all_gather_time_s(self, message_bytes: Numeric, group: Span) -> Floats:
+        """Time of an all-gather. [s]"""
+        return links.all_gather_time_s(message_bytes, self.levels, group)
+
+    def reduce_scatter_time_s(self, message_bytes: Numeric, group: Span) -> Floats:
+        """Time of a reduce-scatter. [s]"""
+        return links.reduce_scatter_time_s(message_bytes, self.levels, group)
+
+    def all_reduce_time_s(self, message_bytes: Numeric, group: Span) -> Floats:
+        """Time of an all-reduce. [s]"""
+        return links.all_reduce_time_s(message_bytes, self.levels, group)
+
+    def all_to_all_time_s(self, message_bytes: Numeric, group: Span) -> Floats:
+        """Time of an all-to-all. [s]"""
+        return links.all_to_all_time_s(message_bytes, self.levels, group)
+
+    def send_time_s(self, message_bytes: Numeric, group: Span) -> Floats:
+        """Time of a send between neighbours of a group, over the outermost level that they span. [s]"""
+        time_s = links.send_time_s(message_bytes, self.levels[0])
+        for level, joined in zip(self.levels[1:], group[1:], strict=True):
+            time_s = np.where(joined > 1, links.send_time_s(message_bytes, level), time_s)
+        return time_s
+
+
+@dataclass(frozen=True)
+class AcceleratorNumbers:
+    """What an accelerator sustains in training, as shares of what its kernels reach by themselves.
+
+    Attributes
+    ----------
+    sustained, sustained_8bit, sustained_attention
+        Of matmuls in 16 bits, of those in 8 or 4, of fused attention.
+    memory_efficiency
+        Share of the memory bandwidth that memory-bound kernels reach.
+    flash1_share
+        Speed of the first FlashAttention over that of the second.
+    """
+
+    sustained: float
+    sustained_8bit: float
+    sustained_attention: float
+    memory_efficiency: float
+    flash1_share: float
+
+
+@dataclass(frozen=True)
+class StackNumbers:
+    """What a software stack adds.
+
+    Attributes
+    ----------
+    kernel_efficiency
+        Speed of its matmul and attention kernels over that of the accelerator's best.
+    scaled_efficiency
+        Speed of matmuls scaled by block or row over those scaled by tensor.
+    memory_factor
+        Bytes of its memory-bound kernels over the least possible.
+    kernel_gap_s
+        Time between kernels on the accelerator. [s]
+    host_layer_s, host_moe_s
+        Time that the host takes to start one pass over one layer, dense or with experts. [s]
+    microbatch_s, step_s
+        Fixed time of a microbatch and of a step. [s]
+    overlap_dp, overlap_tp, overlap_ep, overlap_pp
+        Share of each communication that can run beside computation, where the stack lets it.
+    contention
+        Time that hidden communication adds to computation, over its own.
+    """
+
+    kernel_efficiency: float
+    scaled_efficiency: float
+    memory_factor: float
+    kernel_gap_s: float
+    host_layer_s: float
+    host_moe_s: float
+    microbatch_s: float
+    step_s: float
+    overlap_dp: float
+    overlap_tp: float
+    overlap_ep: float
+    overlap_pp: float
+    contention: float
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The kernels of one accelerator and their datasheet rates, dense. [FLOP/s], [B/s]"""
+
+    matmul: Mapping[str, MatmulKernel]
+    attention: Mapping[str, AttentionKernel]
+    peak_flop_per_s: Mapping[str, float]
+    hbm_bytes_per_s: float
+
+    def fused_attention(self, kernel: str) -> AttentionKernel:
+        """Return the accelerator's kernel of this kind, or the nearest that it has.
+
+        Raises
+        ------
+        BadInput
+            There is no fused attention for this accelerator.
+        """
+        for name in _ATTENTION[kernel]:
+            if name in self.attention:
+                return self.attention[name]
+        raise BadInput(f"attention={kernel}: no fused kernel for this accelerator. Valid: unfused, fused-softmax.")
+
+    def of(self, precision: Precision) -> tuple[MatmulKernel, float]:
+        """Return the matmul kernel of a precision and its peak; 16-bit formats share theirs.
+
+        Raises
+        ------
+        BadInput
+            The accelerator has no such format.
+        """
+        kind = {"fp8-block": "fp8", "mxfp8": "fp8", "nvfp4": "fp4"}.get(precision, precision)
+        peaks = self.peak_flop_per_s
+        if kind not in peaks and kind in _SIXTEEN_BIT:
+            kind = next((other for other in _SIXTEEN_BIT if other in peaks), kind)
+        if kind not in peaks:
+            raise BadInput(
+                f"precision={precision} needs {kind}, which the accelerator lacks. Valid: {', '.join(peaks)}."
+            )
+        named = self.matmul
+        kernel = named.get(kind) or named.get("fp8" if kind == "fp4" else "bf16") or next(iter(named.values()))
+        return kernel, peaks[kind]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """An accelerator, a network and a software stack, as the engine sees them together."""
+
+    cluster: Cluster
+    links: Links
+    kernels: Kernels
+    chip: AcceleratorNumbers
+    stack: StackNumbers
+
+    def matmul_time_s(
+        self, m: Numeric, n: Numeric, k: Numeric, precision: Precision, groups: Numeric = 1, slowdown: str = ""
+    ) -> Floats:
+        """Time of one matmul kernel, or of ``groups`` in one, with the ``slowdown`` of that kind of kernel. [s]"""
+        kernel, peak = self.kernels.of(precision)
+        width, share = 2, self.chip.sustained * self.stack.kernel_efficiency
+        if precision not in _SIXTEEN_BIT:
+            width, share = 1, self.chip.sustained_8bit * self.stack.kernel_efficiency
+            share *= self.stack.scaled_efficiency if precision != "fp8" else 1
+        rates = (kernel, peak * share, self.kernels.hbm_bytes_per_s, width, 2)
+        time_s = matmul_time_s(m, n, k, *rates, num_groups=groups)
+        if slowdown:
+            time_s = time_s * getattr(kernel, slowdown)
+        return np.asarray(time_s + self.stack.kernel_gap_s)
+
+    def memory_time_s(self, num_bytes: Numeric) -> Floats:
+        """Time of a memory-bound kernel. [s]"""
+        rate = self.kernels.hbm_bytes_per_s * self.chip.memory_efficiency
+        return np.asarray(num_bytes * self.stack.memory_factor / rate + self.stack.kernel_gap_s)
+
+    def flash_time_s(
+        self,
+        kernel: str,
+        num_heads: Numeric,
+        q_len: Numeric,
+        kv_len: Numeric,
+        dims: tuple[Numeric, Numeric],
+        causal: bool,
+    ) -> tuple[Floats, Floats]:
+        """Time of fused attention, forward and backward, with queries and values ``dims`` wide. [s]"""
+        attention = self.kernels.fused_attention(kernel)
+        share = self.chip.sustained_attention * self.stack.kernel_efficiency
+        if kernel == "flash1":
+            share *= self.chip.flash1_share
+        peak = self.kernels.of("bf16")[1] * share
+        args = (num_heads, q_len, kv_len, attention, peak, *dims)
+        forward = attention_time_s(*args, causal=causal)
+        backward = attention_time_s(*args, causal=causal, backward=True)
+        gap_s = self.stack.kernel_gap_s
+        return np.asarray(forward + gap_s), np.asarray(backward + gap_s)
+
+
+@functools.cache
+def kernels(accelerator: str) -> Kernels:
+    """Return the kernels of an accelerator of the catalog."""
+    record = parameter_set("datasheet").get(AcceleratorRecord, accelerator)
+    fitted = kernels_record(record.id)
+    return Kernels(
+        matmul={name: MatmulKernel(**block.values) for name, block in fitted.matmul.items()},  # type: ignore[arg-type]
+        attention={name: _attention_kernel(block) for name, block in fitted.attention.items()},
+        peak_flop_per_s={name: float(number.value) for name, number in record.peak_flop_per_s.items()},
+        hbm_bytes_per_s=float(record.hbm_bytes_per_s.value),
+    )
+
+
+def _attention_kernel(record: AttentionRecord) -> AttentionKernel:
+    return AttentionKernel(
+        forward=AttentionPass(**record.forward.values),
+        backward=AttentionPass(**record.backward.values),
+        full_head_dim=record.full_head_dim,
+        block_len=record.block_len,
+        num_cores=record.num_cores,
+        latency_s=record.latency_s,
+    )
+
+
+def network_links(cluster: Cluster) -> Links:
+    """Return the links of a cluster's network, at the bandwidths that the cluster has.
+
+    A network that is not in the catalog takes the numbers of the nearest kind: those of its accelerator's usual
+    network.
+    """
+    blocks = links_record(cluster.network.id).level
+    levels = []
+    for bytes_per_s, block in zip(cluster.network.bytes_per_s, blocks, strict=True):
+        levels.append(LinkLevel(bytes_per_s=bytes_per_s, **block.values))
+    return Links(tuple(levels))
+
+
+def _numbers(kind: type, blocks: Mapping[str, FittedBlock], name: str) -> dict[str, float]:
+    """Return fitted values by name over those of ``default``."""
+    found = dict(blocks["default"].values)
+    if name in blocks:
+        found |= blocks[name].values
+    return {field.name: found[field.name] for field in fields(kind)}
+
+
+def calibration(cluster: Cluster, stack_id: str) -> Calibration:
+    """Return the fitted numbers for a cluster and a software stack."""
+    record = training_record()
+    return Calibration(
+        cluster=cluster,
+        links=network_links(cluster),
+        kernels=kernels(cluster.accelerator.id),
+        chip=AcceleratorNumbers(**_numbers(AcceleratorNumbers, record.accelerator, cluster.accelerator.id)),
+        stack=StackNumbers(**_numbers(StackNumbers, record.stack, stack_id)),
+    )
+
+
+__all__ = ["AcceleratorNumbers", "Calibration", "Kernels", "Links", "StackNumbers", "calibration"]

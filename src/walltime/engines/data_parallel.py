@@ -1,0 +1,123 @@
+"""Data parallelism: what is reduced and gathered, what computation hides, and the optimizer's step."""
+
+import numpy as np
+
+from walltime.arrays import Floats, Numeric
+from walltime.engines.calibration import Calibration
+from walltime.engines.layer import padded_vocabulary
+from walltime.engines.stack import Stack
+from walltime.physics.memory_bound import pass_bytes
+from walltime.physics.memory_bound import passes as passes_of
+from walltime.plan import PlanBatch
+from walltime.plan.placement import Span
+from walltime.workload import Training, parameters
+
+
+class DataParallel:
+    """Times gradients, parameters and optimizer of a step."""
+
+    def __init__(
+        self, training: Training, plans: PlanBatch, stack: Stack, numbers: Calibration, groups: dict[str, Span]
+    ) -> None:
+        self.plans, self.stack, self.numbers, self.groups = plans, stack, numbers, groups
+        m = training.model
+        self.model = m
+        num_layers = m.num_layers + m.num_mtp_layers
+        moe_share = m.num_moe_layers / m.num_layers
+        experts = parameters.routed_experts_per_layer(m)
+        dense = parameters.dense_layer(m) * (1 - moe_share) + (parameters.moe_layer(m) - experts) * moe_share
+        self.dense_layer = dense / plans.tp
+        self.expert_layer = experts * moe_share / (plans.ep * plans.etp)
+        self.layers = num_layers / plans.pp
+        table = padded_vocabulary(m.vocab_size, plans.tp, stack.vocab_multiple) * m.d_model / plans.tp
+        both = (2 - np.asarray(m.tied_embeddings)) * table
+        self.table = np.where(plans.pp > 1, table, both)
+
+    def times_s(
+        self, layers: Numeric, forward_s: Numeric, backward_s: Numeric, num_microbatches: Numeric
+    ) -> tuple[Floats, Floats]:
+        """Communication of data parallelism that computation does not hide, and all of it. [s]
+
+        Parameters
+        ----------
+        layers
+            Of a stage.
+        forward_s, backward_s
+            Time of a layer of one microbatch, beside which communication can run. [s]
+        num_microbatches
+            Microbatches of a step.
+        """
+        if self.plans.sharding == "zero3":
+            return self._fully_sharded(layers, forward_s, backward_s, num_microbatches)
+        return self._per_step(layers, forward_s, backward_s)
+
+    def _per_step(self, layers: Numeric, forward_s: Numeric, backward_s: Numeric) -> tuple[Floats, Floats]:
+        """DDP and ZeRO-1/2: gradients once a step, and where the optimizer is sharded, parameters once."""
+        stack, links = self.stack, self.numbers.links
+        dense, experts = self.layers * self.dense_layer + self.table, self.layers * self.expert_layer
+        has_experts = bool(np.any(experts))
+        if self.plans.sharding == "ddp":
+            reduce = links.all_reduce_time_s(dense * stack.reduce_bytes, self.groups["data"])
+            if has_experts:
+                reduce = reduce + links.all_reduce_time_s(experts * stack.reduce_bytes, self.groups["expert_data"])
+            gather: Numeric = 0.0
+        else:
+            reduce = self._scattered(dense, experts) + self._replicated(dense)
+            gather = self._gathered(dense, experts)
+        hidden = self._hidden(reduce, layers * backward_s) + self._hidden(gather, layers * forward_s)
+        return np.asarray(reduce + gather - hidden), np.asarray(reduce + gather)
+
+    def _fully_sharded(
+        self, layers: Numeric, forward_s: Numeric, backward_s: Numeric, count: Numeric
+    ) -> tuple[Floats, Floats]:
+        """ZeRO-3: parameters are gathered for each layer and microbatch and gradients scattered, each beside the
+        computation of the layer before.
+        """
+        gather = self._gathered(self.dense_layer, self.expert_layer)
+        back = self._scattered(self.dense_layer, self.expert_layer) + self._replicated(self.dense_layer)
+        if self.plans.reshard:
+            back = back + gather
+        hidden = self._hidden(gather, forward_s) + self._hidden(back, backward_s)
+        ends = self._gathered(self.table, 0.0) + self._scattered(self.table, 0.0)
+        raw = count * (layers * (gather + back) + ends)
+        return np.asarray(raw - count * layers * hidden), np.asarray(raw)
+
+    def _gathered(self, dense: Numeric, experts: Numeric) -> Floats:
+        width = self.stack.weight_bytes
+        time_s = self.numbers.links.all_gather_time_s(dense * width, self.groups["shard"])
+        if np.any(experts):
+            time_s = time_s + self.numbers.links.all_gather_time_s(experts * width, self.groups["expert_data"])
+        return time_s
+
+    def _scattered(self, dense: Numeric, experts: Numeric) -> Floats:
+        width = self.stack.reduce_bytes
+        time_s = self.numbers.links.reduce_scatter_time_s(dense * width, self.groups["shard"])
+        if np.any(experts):
+            time_s = time_s + self.numbers.links.reduce_scatter_time_s(experts * width, self.groups["expert_data"])
+        return time_s
+
+    def _replicated(self, dense: Numeric) -> Numeric:
+        """Gradients that shard groups exchange with their copies. [s]"""
+        if not np.any(self.plans.shard < self.plans.dp):
+            return 0.0
+        message = dense * self.stack.reduce_bytes / (self.plans.shard * self.plans.cp)
+        return self.numbers.links.all_reduce_time_s(message, self.groups["replica"])
+
+    def _hidden(self, comm_s: Numeric, window_s: Numeric) -> Numeric:
+        """Communication that computation hides, less the time that it costs the computation beside it. [s]"""
+        if not self.stack.overlap_dp:
+            return 0.0
+        numbers = self.numbers.stack
+        return np.minimum(comm_s * numbers.overlap_dp, window_s) * (1 - numbers.contention)
+
+    def optimizer_s(self) -> Floats:
+        """Time of the optimizer's step. [s]"""
+        plans = self.plans
+        dense = self.layers * self.dense_layer + self.table
+        experts = self.layers * self.expert_layer
+        if plans.sharding != "ddp":
+            dense = dense / (plans.shard * plans.cp)
+            copies = np.maximum(plans.dp * plans.cp * plans.tp / (plans.ep * plans.etp), 1)
+            experts = experts / copies
+        passes = passes_of("optimizer").forward * (1 if self.stack.fused_optimizer else 2)
+        return self.numbers.memory_time_s(pass_bytes(dense + experts, passes))

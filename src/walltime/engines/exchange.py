@@ -1,0 +1,91 @@
+"""What accelerators send each other for one layer and one microbatch, and for one step."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from walltime.arrays import Floats, Numeric
+from walltime.engines.calibration import Calibration
+from walltime.engines.stack import Stack
+from walltime.plan import PlanBatch
+from walltime.plan.placement import Span
+from walltime.workload import Training
+
+
+@dataclass(frozen=True)
+class LayerExchange:
+    """Time of one layer's communication in one microbatch, nothing hidden. [s]
+
+    ``tp`` and ``ep`` are of one direction (forward, and again backward); ``cp`` of the forward pass, twice that
+    backward.
+    """
+
+    tp_dense: Numeric
+    tp_moe: Numeric
+    cp: Numeric
+    ep: Numeric
+
+
+class Exchange:
+    """Times communication under a batch of plans, whose groups lie on the network as ``groups`` says."""
+
+    def __init__(
+        self, training: Training, plans: PlanBatch, stack: Stack, numbers: Calibration, groups: dict[str, Span]
+    ) -> None:
+        self.model = training.model
+        self.plans = plans
+        self.stack = stack
+        self.links = numbers.links
+        self.groups = groups
+        self.tokens = plans.micro_batch * training.seq_len / plans.cp
+        self.token_bytes = 2 * self.model.d_model
+
+    def layer(self) -> LayerExchange:
+        """Return one layer's communication."""
+        m, plans, groups = self.model, self.plans, self.groups
+        message = self.tokens * self.token_bytes
+        if np.any(plans.tp > 1):
+            one = self._tensor(message)
+        else:
+            one = np.zeros_like(plans.tp)
+        count = 2 - np.asarray(m.parallel_attention)
+        cp = np.zeros_like(plans.tp)
+        if np.any(plans.cp > 1):
+            cp = self._context()
+        if not np.any(m.num_experts):
+            return LayerExchange(one * count, 0.0, cp, 0.0)
+        split = (plans.etp > 1) * self._tensor(message * np.maximum(m.top_k, 1)) if np.any(plans.etp > 1) else 0.0
+        ep = 2 * self._dispatch_s() if np.any(plans.ep > 1) else 0.0
+        return LayerExchange(one * count, one + split, cp, ep)
+
+    def _context(self) -> Floats:
+        """Keys and values passed round the ring, or heads exchanged for sequence and back."""
+        m, plans = self.model, self.plans
+        kv_width = np.maximum(m.num_kv_heads / plans.tp, 1) * (m.head_dim + m.value_dim)
+        if plans.cp_algorithm == "ring":
+            return self.links.all_gather_time_s(2 * self.tokens * plans.cp * kv_width, self.groups["cp"])
+        width = kv_width + m.num_heads / plans.tp * (m.head_dim + m.value_dim)
+        return self.links.all_to_all_time_s(2 * self.tokens * width, self.groups["cp"])
+
+    def _dispatch_s(self) -> Floats:
+        """Sending each token of a rank to its experts; between nodes only once to each node where the stack can."""
+        m, plans = self.model, self.plans
+        sent = self.tokens / plans.tp * m.top_k * self.token_bytes
+        if self.stack.dispatch_once:
+            nodes = self.groups["ep"][-1]
+            top_k = np.maximum(m.top_k, 1)
+            met = nodes * (1 - (1 - 1 / nodes) ** top_k)
+            sent = sent * np.where(nodes > 1, met / top_k, 1)
+        return self.links.all_to_all_time_s(sent, self.groups["ep"])
+
+    def _tensor(self, message: Floats) -> Floats:
+        """One pair of reduce-scatter and all-gather over the tensor-parallel ranks, or one all-reduce."""
+        group = self.groups["tp"]
+        if self.plans.sequence_parallel:
+            return self.links.all_gather_time_s(message, group) + self.links.reduce_scatter_time_s(message, group)
+        return self.links.all_reduce_time_s(message, group)
+
+    def send_s(self) -> Floats:
+        """Time to send one microbatch's activations to the next stage. [s]"""
+        split = self.plans.tp if self.plans.sequence_parallel or self.stack.scatter_sends else 1
+        return self.links.send_time_s(self.tokens * self.token_bytes / split, self.groups["pp"])

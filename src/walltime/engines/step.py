@@ -1,0 +1,204 @@
+"""The time of a training step of a transformer, by parts: layers, pipeline, data parallelism, optimizer, overhead."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from walltime.arrays import Floats, Numeric
+from walltime.engines.calibration import Calibration
+from walltime.engines.data_parallel import DataParallel
+from walltime.engines.exchange import Exchange, LayerExchange
+from walltime.engines.layer import LayerModel, Passes, Work
+from walltime.engines.stack import Stack
+from walltime.physics.pipeline_schedules import StageTimes, bubble_s, send_waits
+from walltime.plan import PlanBatch
+from walltime.plan.placement import spans
+from walltime.workload import Training
+
+_WORK = ("matmul", "attention", "memory_bound")
+_COMM = ("tp_comm", "cp_comm", "ep_comm")
+PARTS = (*_WORK, "host", *_COMM, "pp_comm", "dp_comm", "bubble", "optimizer", "overhead")
+"""Parts of a step in the order in which they are shown: each is time that nothing else hides."""
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """A step under each plan of a batch. [s]
+
+    Attributes
+    ----------
+    parts_s
+        By `PARTS`; they add up to the step.
+    busy_s
+        How long communication of each kind takes, hidden or not.
+    """
+
+    parts_s: dict[str, Floats]
+    busy_s: dict[str, Floats]
+
+    @property
+    def time_s(self) -> Floats:
+        """The step: the sum of its parts. [s]"""
+        return np.asarray(sum(self.parts_s.values()))
+
+    @property
+    def lower_s(self) -> Floats:
+        """The step if everything that can overlap did: work alone, or the slowest kind of communication. [s]"""
+        work = np.asarray(sum(self.parts_s[name] for name in (*_WORK, "optimizer")))
+        for busy in self.busy_s.values():
+            work = np.maximum(work, busy)
+        return np.minimum(work, self.time_s)
+
+    @property
+    def upper_s(self) -> Floats:
+        """The step if nothing overlapped. [s]"""
+        hidden = sum(np.maximum(self.busy_s[name] - self.parts_s[name], 0) for name in self.busy_s)
+        return np.asarray(self.time_s + hidden)
+
+
+def step_time(training: Training, plans: PlanBatch, stack: Stack, numbers: Calibration) -> StepTime:
+    """Time of a step under each plan of a batch.
+
+    Parameters
+    ----------
+    training
+        Model and batch; its numbers may be arrays (plans,) (`walltime.workload.stacking.stacked`).
+    plans, stack, numbers
+        How it is split, by what software, and what accelerator, network and software were fitted to.
+    """
+    return _Step(training, plans, stack, numbers).result()
+
+
+@dataclass
+class _Direction:
+    """The mean layer in one direction, or embedding and output layer, of one microbatch. [s]"""
+
+    exposed: dict[str, Numeric]
+    raw: dict[str, Numeric]
+
+    @property
+    def total_s(self) -> Numeric:
+        return sum(self.exposed.values())
+
+
+class _Step:
+    def __init__(self, training: Training, plans: PlanBatch, stack: Stack, numbers: Calibration) -> None:
+        self.model, self.plans, self.stack, self.numbers = training.model, plans, stack, numbers
+        groups = spans(plans, numbers.cluster.network.level_sizes)
+        self.num_microbatches = np.maximum(training.batch_seqs / (plans.dp * plans.micro_batch), 1)
+        self.num_layers = self.model.num_layers + self.model.num_mtp_layers
+        self.moe_share = self.model.num_moe_layers / self.model.num_layers
+        layers = LayerModel(training, plans, stack, numbers).layers()
+        self.layer = _mixed(layers.dense, layers.moe, self.moe_share)
+        self.ends = layers.ends
+        self.exchange = Exchange(training, plans, stack, numbers, groups)
+        self.data = DataParallel(training, plans, stack, numbers, groups)
+
+    def result(self) -> StepTime:
+        comm = self.exchange.layer()
+        forward, backward = self._forward(comm), self._backward(comm)
+        ends = self._end(self.ends.forward), self._end(self.ends.backward)
+        layer_s, ends_s = forward.total_s + backward.total_s, ends[0].total_s + ends[1].total_s
+        layers, has_ends = self._busiest_stage(layer_s, ends_s)
+        count = self.num_microbatches
+
+        def over_stage(name: str, kind: str) -> Floats:
+            per_layer = getattr(forward, kind).get(name, 0.0) + getattr(backward, kind).get(name, 0.0)
+            per_end = getattr(ends[0], kind).get(name, 0.0) + getattr(ends[1], kind).get(name, 0.0)
+            return np.asarray(count * (layers * per_layer + has_ends * per_end))
+
+        parts = {name: over_stage(name, "exposed") for name in (*_WORK, "host", *_COMM)}
+        busy = {name: over_stage(name, "raw") for name in _COMM}
+        sends = self._sends()
+        parts["pp_comm"], busy["pp_comm"] = sends
+        in_stage = self.plans.vpp * np.ceil(self.num_layers / (self.plans.pp * self.plans.vpp))
+        data = self.data.times_s(in_stage, forward.total_s, backward.total_s, count)
+        parts["dp_comm"], busy["dp_comm"] = data
+        parts["bubble"] = self._bubble(forward, backward, layers * layer_s + has_ends * ends_s, ends_s)
+        parts["optimizer"] = self.data.optimizer_s()
+        fixed = self.numbers.stack.step_s + self.numbers.stack.microbatch_s * count
+        parts["overhead"] = fixed + np.zeros_like(self.plans.tp)
+        return StepTime({name: parts[name] for name in PARTS}, busy)
+
+    def _busiest_stage(self, layer_s: Numeric, ends_s: Numeric) -> tuple[Floats, Floats]:
+        """Return the layers of the busiest stage and whether it has embedding and output layer.
+
+        Stages hold as many layers as divide evenly, rounded up; the last holds what is left and the output layer.
+        """
+        plans = self.plans
+        most = np.ceil(self.num_layers / (plans.pp * plans.vpp)) * plans.vpp
+        left = np.clip(self.num_layers - most * (plans.pp - 1), 0, most)
+        last = (left * layer_s + ends_s > most * layer_s) | (plans.pp == 1)
+        return np.where(last, left, most), np.where(last, 1, 0)
+
+    def _bubble(self, forward: _Direction, backward: _Direction, busiest_s: Numeric, ends_s: Numeric) -> Floats:
+        plans = self.plans
+        layer_s = forward.total_s + backward.total_s
+        all_s = self.num_layers * layer_s + ends_s
+        others_s = np.maximum(all_s - busiest_s, 0) / np.maximum(plans.pp - 1, 1)
+        forward_share = forward.total_s / layer_s
+        weight_share = self.layer.backward.matmul / 2 / layer_s
+        stage = StageTimes(others_s * forward_share, others_s * (1 - forward_share), others_s * weight_share)
+        return bubble_s(plans.schedule, plans.pp, plans.vpp, stage, self.num_microbatches)
+
+    def _sends(self) -> tuple[Floats, Floats]:
+        """Return waits for sends between stages, exposed and in all. [s]"""
+        plans, count = self.plans, self.num_microbatches
+        overlapped = self.numbers.stack.overlap_pp if self.stack.overlap_pp else 0.0
+        send_s = self.exchange.send_s()
+        exposed, raw = (send_waits(plans.pp, plans.vpp, count, share) * send_s for share in (overlapped, 0.0))
+        return exposed, raw
+
+    def _forward(self, comm: LayerExchange) -> _Direction:
+        return self._direction(self.layer.forward, comm, 1.0, comm.cp, self.layer.forward.attention)
+
+    def _backward(self, comm: LayerExchange) -> _Direction:
+        """Return the backward pass with its recomputation; the ring then carries keys, values and their gradients."""
+        layer = self.layer
+        again = self.plans.recompute_layers if self.plans.recompute == "full" else 0.0
+        return self._direction(
+            layer.backward + layer.recompute, comm, 1.0 + again, 2 * comm.cp, layer.backward.attention
+        )
+
+    def _direction(
+        self, work: Work, comm: LayerExchange, passes: Numeric, ring_s: Numeric, attention_s: Numeric
+    ) -> _Direction:
+        numbers, moe_share = self.numbers.stack, self.moe_share
+        raw = {
+            "tp_comm": passes * (comm.tp_dense * (1 - moe_share) + comm.tp_moe * moe_share),
+            "cp_comm": ring_s,
+            "ep_comm": passes * comm.ep * moe_share,
+        }
+        overlap_tp = numbers.overlap_tp if self.stack.overlap_tp else 0.0
+        exposed = {
+            "tp_comm": _not_hidden(raw["tp_comm"], overlap_tp, work.total_s),
+            "cp_comm": np.maximum(ring_s - attention_s, 0) if self.plans.cp_algorithm == "ring" else ring_s,
+            "ep_comm": _not_hidden(raw["ep_comm"], numbers.overlap_ep, work.total_s),
+        }
+        host_s = passes * (numbers.host_layer_s * (1 - moe_share) + numbers.host_moe_s * moe_share)
+        host = _waiting_s(work.total_s + sum(exposed.values()), host_s)
+        return _Direction(work.by_name() | {"host": host} | exposed, raw)
+
+    def _end(self, work: Work) -> _Direction:
+        return _Direction(work.by_name() | {"host": _waiting_s(work.total_s, self.numbers.stack.host_layer_s)}, {})
+
+
+def _not_hidden(comm_s: Numeric, share: float, work_s: Numeric) -> Numeric:
+    """Communication less what runs beside work: a share of it, at most as long as the work. [s]"""
+    return comm_s - np.minimum(comm_s * share, work_s) if share else comm_s
+
+
+def _waiting_s(busy_s: Numeric, host_s: Numeric) -> Floats:
+    """Time that the accelerator waits for the host to start its kernels. [s]
+
+    Within a layer now the one, now the other is slower: the fourth-power mean of both stands between the larger of
+    them and what taking turns would cost.
+    """
+    busy_2, host_2 = np.square(busy_s), np.square(host_s)
+    return np.asarray(np.sqrt(np.sqrt(busy_2 * busy_2 + host_2 * host_2)) - busy_s)
+
+
+def _mixed(dense: Passes, moe: Passes, moe_share: Numeric) -> Passes:
+    if not np.any(moe_share):
+        return dense
+    return dense * (1 - moe_share) + moe * moe_share

@@ -1,0 +1,152 @@
+"""The engine of real models: (training, cluster, plans, stack) -> Estimate."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from walltime.arrays import Floats, Mask
+from walltime.catalog.fitted import memory_record
+from walltime.engines.calibration import Calibration, calibration
+from walltime.engines.estimate import Estimate
+from walltime.engines.stack import Stack
+from walltime.engines.step import step_time
+from walltime.engines.transformer_memory import MemoryNumbers, memory_bytes, needed_bytes
+from walltime.hardware import Cluster
+from walltime.plan import PlanBatch
+from walltime.workload import Training
+from walltime.workload.flop import Convention, model_flop_per_token
+
+
+@dataclass(frozen=True, repr=False)
+class TransformerEstimate(Estimate):
+    """A step of a transformer; memory is that of the fullest accelerator.
+
+    Attributes
+    ----------
+    training, stack
+        What is trained, by what software.
+    convention
+        How model FLOP are counted (`walltime.workload.flop`).
+    peak_flop_per_s
+        Dense peak at the precision of the plans' matmuls. [FLOP/s]
+    hardware_flop
+        FLOP of a step that accelerators do, recomputation included, (plans,).
+    """
+
+    training: Training
+    stack: Stack
+    convention: Convention
+    peak_flop_per_s: float
+    hardware_flop: Floats
+
+    @property
+    def utilization(self) -> Floats:
+        """Model FLOP/s utilisation, (plans,): model FLOP over the dense peak at the plans' precision."""
+        return np.asarray(self.step_flop / (self.peak_flop_per_s * self.plans.num_gpus) / self.time_s)
+
+    @property
+    def hardware_utilization(self) -> Floats:
+        """Hardware FLOP/s utilisation, (plans,): recomputation counts."""
+        return np.asarray(self.hardware_flop / (self.peak_flop_per_s * self.plans.num_gpus) / self.time_s)
+
+    @property
+    def tokens_per_s(self) -> Floats:
+        """Tokens that the whole cluster trains on in a second, (plans,). [tokens/s]"""
+        return np.asarray(self.training.batch_tokens / self.time_s)
+
+    @property
+    def needed_bytes(self) -> Floats:
+        """Memory that must be there on the fullest accelerator, (plans,). [B]"""
+        return needed_bytes(dict(self.memory_bytes))
+
+    @property
+    def fits(self) -> Mask:
+        """Whether the plan fits the fullest accelerator, (plans,)."""
+        return np.asarray(self.needed_bytes <= self.memory_capacity_bytes)
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """One flat dictionary a plan, units in the keys."""
+        rows = super().to_rows()
+        for i, row in enumerate(rows):
+            row["hardware_utilization"] = float(self.hardware_utilization[i])
+            row["tokens_per_s"] = float(self.tokens_per_s[i])
+            row["memory_bytes"] = float(self.needed_bytes[i])
+        return rows
+
+
+def estimate(
+    training: Training,
+    cluster: Cluster,
+    plans: PlanBatch,
+    stack: Stack,
+    *,
+    numbers: Calibration | None = None,
+    convention: Convention = "causal-attention",
+    num_steps: float = 1.0,
+) -> TransformerEstimate:
+    """Estimate a training step under each plan of a batch.
+
+    Parameters
+    ----------
+    training
+        Model, sequence length and batch.
+    cluster
+        Accelerators and their network.
+    plans
+        They divide model, batch and cluster (`walltime.plan.check_plan`).
+    stack
+        Training software.
+    numbers
+        Fitted numbers; those of the catalog by default.
+    convention
+        How model FLOP are counted.
+    num_steps
+        Steps of the whole run.
+
+    Approximations
+    --------------
+    Layers of a kind are all alike; experts have equally many tokens; stages differ only in layers, embedding and
+    output layer; communication overlaps computation by fitted shares. docs: What this does not model.
+    """
+    numbers = numbers or calibration(cluster, stack.id)
+    step = step_time(training, plans, stack, numbers)
+    flop = training.batch_tokens * model_flop_per_token(training.model, training.seq_len, convention)
+    memory = memory_bytes(training, plans, stack, memory_numbers(stack.id))
+    return TransformerEstimate(
+        plans=plans,
+        cluster=cluster,
+        parts_s=step.parts_s,
+        busy_s=step.busy_s,
+        lower_s=step.lower_s,
+        upper_s=step.upper_s,
+        memory_bytes=memory,
+        memory_capacity_bytes=usable_bytes(cluster) + np.zeros_like(plans.tp),
+        step_flop=float(flop),
+        num_steps=num_steps,
+        training=training,
+        stack=stack,
+        convention=convention,
+        peak_flop_per_s=numbers.kernels.of(plans.precision)[1],
+        hardware_flop=flop * _passes(plans) / 3,
+    )
+
+
+def _passes(plans: PlanBatch) -> Floats:
+    """Forward passes that a step amounts to: three, and one more for what is recomputed in full."""
+    again = plans.recompute_layers if plans.recompute == "full" else 0.0
+    return 3 + again + np.zeros_like(plans.tp)
+
+
+def memory_numbers(stack_id: str) -> MemoryNumbers:
+    """Return what a stack keeps in memory; that of ``generic`` where nothing is known."""
+    blocks = memory_record().stack
+    values: dict[str, Any] = dict(blocks.get(stack_id, blocks["generic"]).values)
+    flags = {field.name for field in fields(MemoryNumbers) if field.type in (bool, "bool")}
+    return MemoryNumbers(**{name: bool(value) if name in flags else value for name, value in values.items()})
+
+
+def usable_bytes(cluster: Cluster) -> float:
+    """Memory of an accelerator that software can use [B]: as its driver prints it, else the datasheet's capacity."""
+    usable = memory_record().usable.get(cluster.accelerator.id)
+    return float(usable.value) if usable else cluster.accelerator.hbm_bytes

@@ -1,0 +1,159 @@
+"""Measured rows as questions: each becomes a case (model, plan, cluster, stack, what was measured) or is skipped.
+
+The rules stand in modules of their own, one a question: `families` and `architecture` (which model), `layouts` (which
+plan), `chips` (which machine), `frameworks` and `notes` (which software), `targets` (what was measured),
+`source_rules` (what a source states outside its rows). None of them looks at what was measured to decide the rest.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from walltime.plan import Plan
+from walltime.problems import BadInput
+from walltime.validate.architecture import Unsaid, transformer_of
+from walltime.validate.chips import Machine, machine_of
+from walltime.validate.frameworks import stack_of
+from walltime.validate.layouts import layout_of, with_left_out
+from walltime.validate.measured import CORE, MeasuredRow, contradiction, read_measured
+from walltime.validate.notes import other_facts, stack_features
+from walltime.validate.source_rules import source_group
+from walltime.validate.targets import MeasuredMemory, MeasuredTime, memory_of, step_time_of
+from walltime.workload import Training
+
+
+@dataclass(frozen=True)
+class Case:
+    """A measured row as the engine is asked about it.
+
+    Attributes
+    ----------
+    row
+        As it stands in its file.
+    training, plan, machine, stack
+        The model with sequence length and batch; the plan; the cluster; the id of the software stack.
+    features
+        What the row says of its software, by field of `walltime.engines.stack.Stack`: overrides the stack.
+    facts
+        Further facts by name, see `walltime.validate.notes.other_facts`.
+    time, memory
+        What was measured, or None.
+    assumptions
+        What had to be assumed, in words.
+    """
+
+    row: MeasuredRow
+    training: Training
+    plan: Plan
+    machine: Machine
+    stack: str
+    features: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    time: MeasuredTime | None = None
+    memory: MeasuredMemory | None = None
+    assumptions: tuple[str, ...] = ()
+
+    @property
+    def source_id(self) -> str:
+        """The row's source."""
+        return self.row.source_id
+
+    @property
+    def source_group(self) -> str:
+        """The sources that are left out together with this one."""
+        return source_group(self.row.source_id)
+
+    @property
+    def num_gpus(self) -> int:
+        """Accelerators of the plan."""
+        return self.plan.num_gpus
+
+    @property
+    def is_core(self) -> bool:
+        """Whether the row counts in headline figures."""
+        return self.row.scope == CORE
+
+    @property
+    def step_time_s(self) -> float | None:
+        """Measured step time. [s]"""
+        return self.time.step_time_s if self.time else None
+
+    @property
+    def memory_bytes(self) -> float | None:
+        """Measured memory of one accelerator. [B]"""
+        return self.memory.memory_bytes if self.memory else None
+
+    @property
+    def ran(self) -> bool:
+        """Whether it ran, that is did not run out of memory."""
+        return self.row.status != "oom"
+
+    @property
+    def ranking_group(self) -> tuple[object, ...]:
+        """Rows that answer the same question with different plans share this."""
+        batch = (self.num_gpus, self.training.batch_seqs, self.training.seq_len)
+        return (self.source_id, self.row.model_name, self.machine.accelerator, *batch)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A row that no prediction can be made for, and why."""
+
+    row: MeasuredRow
+    reason: str
+
+    @property
+    def source_id(self) -> str:
+        """The row's source."""
+        return self.row.source_id
+
+
+def case_of(row: MeasuredRow) -> Case | Skipped:
+    """Return the row as a case, or why it is skipped."""
+    if problem := contradiction(row):
+        return Skipped(row, f"contradictory: {problem}")
+    try:
+        return _case(row)
+    except Unsaid as missing:
+        return Skipped(row, str(missing))
+    except BadInput as problem:
+        return Skipped(row, f"contradictory: {problem}")
+
+
+def _case(row: MeasuredRow) -> Case:
+    filled, assumed = with_left_out(row)
+    if not filled.seq_len:
+        raise Unsaid("seq_len not stated")
+    machine = machine_of(filled)
+    if machine is None:
+        raise Unsaid(f"accelerator {filled.gpu or filled.gpu_canonical!r} is not modelled")
+    model, stack = transformer_of(filled), stack_of(filled)
+    layout = layout_of(filled, model, stack, machine.gpus_per_node)
+    training = Training(model, filled.seq_len, layout.batch_seqs)
+    time, memory = step_time_of(filled, training, machine.accelerator), memory_of(filled)
+    if time is None and memory is None and not row.status:
+        raise Unsaid("neither time nor memory stated, nor whether it ran")
+    return Case(
+        row=row,
+        training=training,
+        plan=layout.plan,
+        machine=machine,
+        stack=stack,
+        features=stack_features(filled),
+        facts=other_facts(filled),
+        time=time,
+        memory=memory,
+        assumptions=(*assumed, *layout.assumptions),
+    )
+
+
+def cases_of(rows: Iterable[MeasuredRow]) -> tuple[list[Case], list[Skipped]]:
+    """Return rows as cases, and the skipped ones."""
+    answers = [case_of(row) for row in rows]
+    return [a for a in answers if isinstance(a, Case)], [a for a in answers if isinstance(a, Skipped)]
+
+
+def read_cases(paths: Sequence[Path], *, strict: bool = True) -> tuple[list[Case], list[Skipped]]:
+    """Read files of measured rows as cases, and the skipped rows; see `read_measured`."""
+    return cases_of(row for path in paths for row in read_measured(path, strict=strict))

@@ -1,0 +1,86 @@
+"""Which accelerator and which machine a measured row is about, by stated rules."""
+
+import re
+from dataclasses import dataclass
+
+from walltime.validate.measured import MeasuredRow
+
+_ACCELERATORS: tuple[tuple[str, str], ...] = (
+    (r"gb300", "gb300"),
+    (r"gb200", "gb200"),
+    (r"gh200", "gh200"),
+    (r"b300", "b300"),
+    (r"b200", "b200"),
+    (r"h200", "h200"),
+    (r"h800", "h800"),
+    (r"h20\b", "h20"),
+    (r"h100.*96", "h100-96gb"),
+    (r"h100.*(pcie|nvl\b)", "h100-pcie"),
+    (r"h100", "h100-sxm"),
+    (r"a800", "a800"),
+    (r"a100.*pcie", "a100-pcie-80gb"),
+    (r"a100.*40", "a100-sxm-40gb"),
+    (r"a100", "a100-sxm-80gb"),  # also where the memory size is not said
+    (r"v100.*16", "v100-sxm-16gb"),
+    (r"v100", "v100-sxm-32gb"),
+    (r"mi355x?", "mi355x"),
+    (r"mi300[xa]?", "mi300x"),
+    (r"mi250x?", "mi250x"),
+    (r"tpu.*v5p", "tpu-v5p"),
+)
+"""The first pattern that occurs in the row's ``gpu`` (as printed, then as spelled canonically) decides."""
+_SUPERCHIPS = ("gb200", "gb300", "gh200")
+_USUAL_NODE, _SUPERCHIP_NODE, _NVL72 = 8, 4, 72
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The cluster of a measured row.
+
+    Attributes
+    ----------
+    accelerator
+        Its id in the catalog.
+    gpus_per_node
+        Accelerators in one server.
+    domain_gpus
+        Accelerators that the fast network joins: a server, or a rack of 72 or 36.
+    internode_bytes_per_s
+        Of the network between servers, for each accelerator and direction; ``None`` means the usual one. [B/s]
+    """
+
+    accelerator: str
+    gpus_per_node: int
+    domain_gpus: int
+    internode_bytes_per_s: float | None
+
+
+def accelerator_of(row: MeasuredRow) -> str | None:
+    """Return the id of the row's accelerator, or None if no rule knows it."""
+    for name in (row.gpu.lower(), row.gpu_canonical.lower()):
+        for pattern, accelerator in _ACCELERATORS:
+            if re.search(pattern, name):
+                return accelerator
+    return None
+
+
+def machine_of(row: MeasuredRow) -> Machine | None:
+    """Return the row's cluster: its own columns first, then what its notes say, then the accelerator's usual server."""
+    accelerator = accelerator_of(row)
+    if accelerator is None:
+        return None
+    node = row.gpus_per_node or (_SUPERCHIP_NODE if accelerator in _SUPERCHIPS else _USUAL_NODE)
+    domain = node
+    rack = re.search(r"nvl(36|72)", f"{row.intranode} {row.gpu}".lower())
+    if rack:
+        domain = int(rack[1])
+    elif accelerator in ("gb200", "gb300"):
+        domain = _NVL72
+    return Machine(accelerator, node, domain, _internode_bytes_per_s(row, node))
+
+
+def _internode_bytes_per_s(row: MeasuredRow, gpus_per_node: int) -> float | None:
+    if row.internode_gbps_per_gpu:
+        return row.internode_gbps_per_gpu * 1e9 / 8
+    per_node = re.search(r"(\d+(?:\.\d+)?) ?gbps per node", row.text.lower())
+    return float(per_node[1]) * 1e9 / 8 / gpus_per_node if per_node else None

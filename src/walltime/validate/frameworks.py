@@ -1,0 +1,66 @@
+"""Which software stack a measured row ran on, from its framework column, by keywords in order."""
+
+import re
+from dataclasses import dataclass
+
+from walltime.validate.measured import MeasuredRow
+
+
+@dataclass(frozen=True)
+class FrameworkRule:
+    """Rows whose framework contains the pattern ran on this stack."""
+
+    pattern: str
+    stack: str
+
+
+RULES: tuple[FrameworkRule, ...] = (
+    FrameworkRule(r"maxtext|paxml|\bpax\b|praxis|\bjax\b|t5x|mesh[- ]?(tf|tensor)|\bxla\b|\balpa\b", "maxtext"),
+    FrameworkRule(r"torch-?titan|torchao", "torchtitan"),
+    FrameworkRule(r"nanotron|picotron", "nanotron"),
+    FrameworkRule(r"intern-?evo|internlm", "internevo"),
+    FrameworkRule(r"megatron[-_ ]?deep-?speed|deep-?speed.{0,20}megatron|neox|mt-?nlg|bigsci", "megatron-deepspeed"),
+    FrameworkRule(r"nemo[-_ ]?megatron 22|nemo[-_ ]?megatron 23\.0[1-3]", "megatron-lm-2022"),
+    FrameworkRule(
+        r"nemo\b|megatron[- ]?bridge|megatron[- ]?core|\bmcore|primus|transformer ?engine|megascale|hai-llm|pai-mega",
+        "megatron-core",
+    ),
+    FrameworkRule(r"aleph|hagemann|\bscaling\b", "aleph-scaling"),
+    FrameworkRule(r"deep-?speed|\bzero-?(1|2|3|infinity|offload|\b)", "deepspeed"),
+    FrameworkRule(
+        r"llm-?foundry|composer|mosaic|\bfsdp|fairscale|metaseq|axolotl|llama-?factory|hugging ?face|accelerate"
+        r"|lightning|\btrl\b|\blitgpt|olmo",
+        "fsdp1",
+    ),
+)
+"""Megatron-LM itself is told apart by its year, see `stack_of`."""
+FALLBACK = "generic"
+_MEGATRON_BY_YEAR = ((2020, "megatron-lm-2020"), (2021, "megatron-lm-2021"), (2022, "megatron-lm-2022"))
+STACKS = tuple(dict.fromkeys([*(rule.stack for rule in RULES), *(stack for _, stack in _MEGATRON_BY_YEAR), FALLBACK]))
+"""Every stack id that a row can be given."""
+
+
+def stack_of(row: MeasuredRow) -> str:
+    """Return the id of the row's software stack; ``generic`` where no rule fits."""
+    name = row.framework.lower()
+    for rule in RULES:
+        if re.search(rule.pattern, name):
+            return rule.stack
+    if "megatron" in name:
+        return _megatron(row, name)
+    return FALLBACK
+
+
+def _megatron(row: MeasuredRow, name: str) -> str:
+    """Tell Megatron-LM of different years apart: by the year named, else by what the row uses."""
+    year = re.search(r"\b(20[12]\d)\b", name)
+    if year:
+        return next((stack for last, stack in _MEGATRON_BY_YEAR if int(year[1]) <= last), "megatron-core")
+    text = row.text.lower()
+    if re.search(r"h[12]00|h800|h20\b|b[23]00|mi3", row.gpu.lower()) or "flash" in text or row.precision == "fp8":
+        return "megatron-core"
+    if row.sequence_parallel or row.activation_recompute == "selective":
+        return "megatron-lm-2022"
+    if "v100" in row.gpu.lower():
+        return "megatron-lm-2020"
+    return "megatron-lm-2021"
