@@ -32,8 +32,8 @@ MOE = Transformer(
     "MoE", 16, 2048, 8192, 16, 16, 192, 102400, v_head_dim=128, q_lora_rank=512, kv_lora_rank=256, qk_rope_head_dim=64,
     num_experts=32, top_k=4, d_ff_expert=1024, num_shared_experts=1, d_ff_shared=1024, num_dense_layers=1,
 )  # fmt: skip
-MEGATRON = Stack("megatron", "Megatron-LM", attention="fused-softmax", dropout=True)
-FLASH = Stack("flash", "flash attention")
+MEGATRON = Stack("megatron", "Megatron-LM", attention="fused-softmax", dropout=True, vocab_multiple=128)
+FLASH = Stack("flash", "flash attention", vocab_multiple=128)
 BARE = MemoryNumbers(
     reserve_bytes=0,
     workspace_bytes=0,

@@ -13,9 +13,9 @@ _TRIES = 8
 
 @dataclass(frozen=True)
 class Problem:
-    """What is minimised over x, (parameters,).
+    r"""What is minimised over x, (parameters,).
 
-    .. math:: \\sum_i w_i\\, 2\\left(\\sqrt{1 + (r_i/s)^2} - 1\\right) + \\lambda \\sum_j ((x_j - m_j)/\\sigma_j)^2
+    .. math:: \sum_i w_i\, 2\left(\sqrt{1 + (r_i/s)^2} - 1\right) + \lambda \sum_j ((x_j - m_j)/\sigma_j)^2
 
     Attributes
     ----------

@@ -1,7 +1,10 @@
 """Fitting what accelerators sustain and what software stacks add, on measured training steps.
 
-One number per accelerator or software stack, never per row or source. Each source weighs the same; a prior keeps at
-its default what no row decides. ``python -m walltime.calibrate.training DIRECTORY`` writes ``fitted/training.toml``.
+Numbers belong to an accelerator or a software stack, never to a row or a source. Each is what is usual plus what is
+special: the usual is fitted on all rows and also serves accelerators and stacks of which there are none; a prior keeps
+at the usual what no row decides. Each source weighs the same.
+
+``python -m walltime.calibrate.training DIRECTORY`` fits on the files of a folder and writes ``fitted/training.toml``.
 """
 
 import sys
@@ -20,26 +23,32 @@ from walltime.validate.cases import Case, read_cases
 from walltime.validate.predict import CaseBatch, batch_step, case_batches
 
 _SCALE, _PRIOR_WEIGHT, _DIFFERENCE = 0.05, 0.02, 1e-3
-_LEAST_WIDTH_OF_PRIOR = 2
+_SIGMAS_IN_RANGE = 4
+"""The catalog's low and high are two standard deviations of the prior to either side."""
 _DECIDED = 0.8
 """A number whose uncertainty is at most this share of its prior's is decided by rows."""
-_FIXED = ("overlap_pp", "flash1_share")
+FIXED = ("overlap_pp", "dropout_slowdown")
 """Numbers that no row of the files can tell from others."""
+RELATIVE, _LOOSENESS = ("kernel_efficiency",), 10
+"""Numbers that compare stacks with each other, so that what is usual stays near the prior."""
+USUAL = "default"
+"""Owner of the numbers that are usual."""
 Kind = Literal["accelerator", "stack"]
+_NUMBERS = {"accelerator": AcceleratorNumbers, "stack": StackNumbers}
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One number that is fitted.
+    """One coordinate of the fit: a usual number, or how far an accelerator or a stack is from it.
 
     Attributes
     ----------
     kind, owner, name
         Whose it is: for example ``stack``, ``fsdp1``, ``host_layer_s``.
     mean, sigma
-        Of its prior, in the coordinate of `encode`.
+        Of its prior, in the coordinate of `encode`; the mean of what is special is zero.
     is_share
-        Whether it lies between 0 and 1, so that its coordinate is the log of its odds, not its log.
+        Whether the number lies between 0 and 1, so that its coordinate is the log of its odds, not its log.
     """
 
     kind: Kind
@@ -49,27 +58,28 @@ class Parameter:
     sigma: float
     is_share: bool
 
-    def decode(self, x: float) -> float:
-        """Return the value at a coordinate."""
-        return float(1 / (1 + np.exp(-x))) if self.is_share else float(np.exp(x))
-
 
 def encode(value: float, *, is_share: bool) -> float:
     """Return the coordinate of a value."""
     return float(np.log(value / (1 - value)) if is_share else np.log(value))
 
 
+def decode(x: float, *, is_share: bool) -> float:
+    """Return the value at a coordinate."""
+    return float(1 / (1 + np.exp(-x))) if is_share else float(np.exp(x))
+
+
 def parameters_of(kind: Kind, owners: Sequence[str]) -> list[Parameter]:
-    """Return every number of some accelerators or stacks, with the priors of ``default`` in the catalog."""
-    default = getattr(training_record(), kind)["default"]
-    numbers = AcceleratorNumbers if kind == "accelerator" else StackNumbers
+    """Return the coordinates of what is usual, with the priors of the catalog, and of each owner."""
+    prior = getattr(training_record(), kind)["prior"]
     found = []
-    for name in (field.name for field in fields(numbers) if field.name not in _FIXED):
-        low, value, high = default.low[name], default.values[name], default.high[name]
-        is_share = high < 1
-        ends = encode(low, is_share=is_share), encode(high, is_share=is_share)
-        sigma = (ends[1] - ends[0]) / _LEAST_WIDTH_OF_PRIOR**2
-        found += [Parameter(kind, owner, name, encode(value, is_share=is_share), sigma, is_share) for owner in owners]
+    for name in (field.name for field in fields(_NUMBERS[kind]) if field.name not in FIXED):
+        is_share = prior.high[name] < 1
+        low, mean, high = (encode(v[name], is_share=is_share) for v in (prior.low, prior.values, prior.high))
+        sigma = (high - low) / _SIGMAS_IN_RANGE
+        width = sigma / _LOOSENESS if name in RELATIVE else sigma
+        found.append(Parameter(kind, USUAL, name, mean, width, is_share))
+        found += [Parameter(kind, owner, name, 0.0, sigma, is_share) for owner in owners]
     return found
 
 
@@ -100,18 +110,76 @@ class Fit:
         """Numbers that the rows decide, rather than the prior."""
         return int((self.sigma_shares <= _DECIDED).sum())
 
+    def coordinates(self, kind: Kind, owner: str) -> dict[str, tuple[Parameter, float, float]]:
+        """Return each number of an owner: its parameter, its coordinate, its standard deviation there."""
+        found: dict[str, tuple[Parameter, float, float]] = {}
+        usual: dict[str, float] = {}
+        for parameter, x, share in zip(self.parameters, self.x, self.sigma_shares, strict=True):
+            if parameter.kind != kind:
+                continue
+            if parameter.owner == USUAL:
+                usual[parameter.name] = x
+            if parameter.owner == owner:
+                special = 0.0 if owner == USUAL else usual[parameter.name]
+                found[parameter.name] = parameter, special + x, share * parameter.sigma
+        return found
+
+    def is_decided(self, parameter: Parameter) -> bool:
+        """Return whether rows decide a number, rather than the prior."""
+        return bool(self.sigma_shares[self.parameters.index(parameter)] <= _DECIDED)
+
 
 def _numbers(parameters: Sequence[Parameter], x: Floats, batch: CaseBatch) -> Calibration:
-    base = calibration(batch.cluster, "default")
     owners = {"accelerator": batch.cluster.accelerator.id, "stack": batch.stack.id}
-    changed: dict[str, dict[str, float]] = {"accelerator": {}, "stack": {}}
-    for parameter, coordinate in zip(parameters, x, strict=True):
-        if owners[parameter.kind] == parameter.owner:
-            changed[parameter.kind][parameter.name] = parameter.decode(coordinate)
-    record = training_record()
-    plain_chip = AcceleratorNumbers(**record.accelerator["default"].values)
-    chip = replace(plain_chip, **changed["accelerator"])
-    return replace(base, chip=chip, stack=replace(base.stack, **changed["stack"]))
+    coordinates: dict[str, dict[str, float]] = {"accelerator": {}, "stack": {}}
+    shares = {}
+    for parameter, value in zip(parameters, x, strict=True):
+        if parameter.owner in (USUAL, owners[parameter.kind]):
+            mine = coordinates[parameter.kind]
+            mine[parameter.name] = mine.get(parameter.name, 0.0) + value
+            shares[parameter.name] = parameter.is_share
+    values = {
+        kind: {name: decode(at, is_share=shares[name]) for name, at in mine.items()} for kind, mine in coordinates.items()
+    }
+    base = calibration(batch.cluster, USUAL)
+    chip = AcceleratorNumbers(**(training_record().accelerator["prior"].values | values["accelerator"]))
+    return replace(base, chip=chip, stack=StackNumbers(**(training_record().stack["prior"].values | values["stack"])))
+
+
+class _Rows:
+    """The rows that are fitted: residuals in the logarithm of the step time, and their slopes."""
+
+    def __init__(self, rows: Sequence[Case]) -> None:
+        self.batches = case_batches(rows)
+        self.measured = np.log([case.step_time_s or np.nan for case in rows])
+        chips = sorted({batch.cluster.accelerator.id for batch in self.batches})
+        self.parameters = (
+            *parameters_of("accelerator", chips),
+            *parameters_of("stack", sorted({batch.stack.id for batch in self.batches})),
+        )
+
+    def residuals(self, x: Floats) -> Floats:
+        return self._changed(x, self.batches, np.empty(len(self.measured)))
+
+    def _changed(self, x: Floats, batches: Sequence[CaseBatch], residuals: Floats) -> Floats:
+        for batch in batches:
+            times_s = batch_step(batch, _numbers(self.parameters, x, batch)).time_s
+            residuals[batch.index] = np.log(times_s) - self.measured[batch.index]
+        return residuals
+
+    def jacobian(self, x: Floats, present: Floats) -> Floats:
+        """Return the slopes; a usual number's are those of its owners together, since each row has one owner."""
+        slopes = np.zeros((len(present), len(self.parameters)))
+        usual = {(p.kind, p.name): j for j, p in enumerate(self.parameters) if p.owner == USUAL}
+        for j, parameter in enumerate(self.parameters):
+            if parameter.owner == USUAL:
+                continue
+            moved = x.copy()
+            moved[j] += _DIFFERENCE
+            mine = [b for b in self.batches if parameter.owner in (b.cluster.accelerator.id, b.stack.id)]
+            slopes[:, j] = (self._changed(moved, mine, present.copy()) - present) / _DIFFERENCE
+            slopes[:, usual[parameter.kind, parameter.name]] += slopes[:, j]
+        return slopes
 
 
 def fit(cases: Sequence[Case], chosen: Mask | None = None) -> Fit:
@@ -120,99 +188,83 @@ def fit(cases: Sequence[Case], chosen: Mask | None = None) -> Fit:
     Parameters
     ----------
     cases
-        Measured rows.
+        Measured rows; those of the core scope with a measured time count.
     chosen : (cases,)
-        Those to fit on; by default all of the core scope with a measured time.
+        Those of them to fit on; all by default.
     """
     used = np.array([case.is_core and bool(case.step_time_s) for case in cases])
-    rows = [case for case, use in zip(cases, used if chosen is None else used & chosen, strict=True) if use]
-    batches = case_batches(rows)
-    parameters = [
-        *parameters_of("accelerator", sorted({batch.cluster.accelerator.id for batch in batches})),
-        *parameters_of("stack", sorted({batch.stack.id for batch in batches})),
-    ]
-    measured = np.log([case.step_time_s or np.nan for case in rows])
-
-    def residuals(x: Floats, only: Parameter | None = None, present: Floats | None = None) -> Floats:
-        logs = np.empty(len(rows)) if present is None else present + measured
-        for batch in batches:
-            if only is None or only.owner in (batch.cluster.accelerator.id, batch.stack.id):
-                logs[batch.index] = np.log(batch_step(batch, _numbers(parameters, x, batch)).time_s)
-        return logs - measured
-
-    def jacobian(x: Floats, present: Floats) -> Floats:
-        slopes = np.empty((len(rows), len(parameters)))
-        for j, parameter in enumerate(parameters):
-            moved = x.copy()
-            moved[j] += _DIFFERENCE
-            slopes[:, j] = (residuals(moved, parameter, present) - present) / _DIFFERENCE
-        return slopes
-
+    if chosen is not None:
+        used &= chosen
+    rows = [case for case, use in zip(cases, used, strict=True) if use]
+    fitted = _Rows(rows)
     solution = solve(
         Problem(
-            residuals=residuals,
-            jacobian=jacobian,
+            residuals=fitted.residuals,
+            jacobian=fitted.jacobian,
             weights=_source_weights(rows),
             scale=_SCALE,
-            prior_mean=np.array([parameter.mean for parameter in parameters]),
-            prior_sigma=np.array([parameter.sigma for parameter in parameters]),
+            prior_mean=np.array([parameter.mean for parameter in fitted.parameters]),
+            prior_sigma=np.array([parameter.sigma for parameter in fitted.parameters]),
             prior_weight=_PRIOR_WEIGHT,
         )
     )
-    return Fit(tuple(parameters), solution.x, solution.sigma_shares)
+    return Fit(fitted.parameters, solution.x, solution.sigma_shares)
 
 
 def _source_weights(cases: Sequence[Case]) -> Floats:
     """Return weights with which the rows of each source add up to one."""
     sources = [case.source_id for case in cases]
-    return np.array([1 / sources.count(source) for source in sources])
+    counts = {source: sources.count(source) for source in set(sources)}
+    return np.array([1 / counts[source] for source in sources])
 
 
 def training_toml(fitted: Fit, cases: Sequence[Case], head: str) -> str:
-    """Return ``fitted/training.toml`` with these numbers after ``head``, the part that is written by hand."""
-    blocks = [head.rstrip()]
-    for kind in ("accelerator", "stack"):
-        for owner in sorted({p.owner for p in fitted.parameters if p.kind == kind}):
-            blocks.append(_block(fitted, cases, kind, owner))
-    return "\n\n".join(blocks) + "\n"
+    """Return ``fitted/training.toml``: these numbers after ``head``, the part that is written by hand."""
+    kinds: tuple[Kind, ...] = ("accelerator", "stack")
+    owners = {(p.kind, p.owner) for p in fitted.parameters}
+    order = sorted(owners, key=lambda pair: (kinds.index(pair[0]), pair[1] != USUAL, pair[1]))
+    blocks = [_block(fitted, cases, kind, owner) for kind, owner in order]
+    return "\n\n".join([head.rstrip(), *blocks]) + "\n"
 
 
-def _block(fitted: Fit, cases: Sequence[Case], kind: str, owner: str) -> str:
-    mine = [(p, x, s) for p, x, s in zip(fitted.parameters, fitted.x, fitted.sigma_shares, strict=True)
-            if (p.kind, p.owner) == (kind, owner)]  # fmt: skip
-    rows = [c for c in cases if owner == (c.machine.accelerator if kind == "accelerator" else c.stack) and c.is_core]
-    undecided = ", ".join(f'"{p.name}"' for p, _, share in mine if share > _DECIDED)
-    sources = ", ".join(sorted({case.source_id for case in rows}))
-    ends = {sign: {p.name: p.decode(x + sign * 2 * s * p.sigma) for p, x, s in mine} for sign in (-1, 0, 1)}
-    tables = {name: ", ".join(f"{k} = {v:.4g}" for k, v in ends[sign].items()) for sign, name in
-              ((-1, "low"), (1, "high"), (0, "values"))}  # fmt: skip
+def _block(fitted: Fit, cases: Sequence[Case], kind: Kind, owner: str) -> str:
+    mine = fitted.coordinates(kind, owner)
+    rows = [c for c in cases if c.is_core and owner in (USUAL, _owner(c, kind))]
+    fixed = {name: value for name, value in getattr(training_record(), kind)["prior"].values.items() if name in FIXED}
+    tables = {}
+    for table, sigmas in (("low", -2), ("high", 2), ("values", 0)):
+        values = {name: decode(x + sigmas * sigma, is_share=p.is_share) for name, (p, x, sigma) in mine.items()}
+        values |= fixed if table == "values" else {}
+        tables[table] = ", ".join(f"{name} = {value:.4g}" for name, value in values.items())
+    undecided = [name for name, (p, _, _) in mine.items() if not fitted.is_decided(p)] + list(fixed)
     return "\n".join(
         [
             f"[{kind}.{owner}]",
             'kind = "fitted"',
             'source = "training2026"',
-            f'locator = "{sources}"',
+            f'locator = "{", ".join(sorted({case.source_id for case in rows}))}"',
             f"rows = {len(rows)}",
-            f"estimated = [{undecided}]",
-            *(f"{name} = {{ {table} }}" for name, table in tables.items()),
+            f"estimated = [{', '.join(f'{chr(34)}{name}{chr(34)}' for name in undecided)}]",
+            *(f"{table} = {{ {values} }}" for table, values in tables.items()),
         ]
     )
 
 
+def _owner(case: Case, kind: Kind) -> str:
+    return case.machine.accelerator if kind == "accelerator" else case.stack
+
+
 def main() -> None:
-    """Fit on the files of a folder and write the catalog's file."""
+    """Fit on the files of a folder and write the catalog's file, keeping its priors, which stand first."""
     from walltime.catalog import data_root
 
     path = data_root() / "fitted" / "training.toml"
     files = sorted(file for file in Path(sys.argv[1]).glob("*.csv") if "framework" in file.open().readline())
     cases, _ = read_cases(files, strict=False)
-    head = path.read_text(encoding="utf-8").split("\n\n[accelerator.", 2)
-    by_hand = head[0] + "\n\n[accelerator." + head[1]
-    stack_default = path.read_text(encoding="utf-8").split("[stack.default]")[1].split("\n\n")[0]
-    by_hand = by_hand.split("[stack.default]")[0].rstrip() + "\n\n[stack.default]" + stack_default
+    head = path.read_text(encoding="utf-8").split("[accelerator.default]")[0]
     fitted = fit(cases)
-    path.write_text(training_toml(fitted, cases, by_hand), encoding="utf-8")
-    print(f"{fitted.num_decided} of {len(fitted.parameters)} numbers decided by rows: {path}")
+    path.write_text(training_toml(fitted, cases, head), encoding="utf-8")
+    print(f"{fitted.num_decided} of {len(fitted.parameters)} numbers decided by rows: {path.name}")
 
 
 if __name__ == "__main__":

@@ -30,9 +30,13 @@ class StackRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     overlap_tp: bool
     overlap_dp: bool
     overlap_pp: bool
+    accumulation: Literal["fused", "separate", "none"] = "fused"
+    early_stop: bool = False
     scatter_sends: bool = True
     fused_cast: bool = True
     dispatch_once: bool = False
+    pipeline_sharding: tuple[Literal["ddp", "zero1", "zero2", "zero3"], ...] = ("ddp", "zero1", "zero2", "zero3")
+    interleaving: Literal["any", "rounds", "none"] = "any"
     weight_bytes: float
     gradient_bytes: float
     reduce_bytes: float

@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from walltime.arrays import Floats, Numeric
 from walltime.catalog import AcceleratorRecord, parameter_set
-from walltime.catalog.fitted import AttentionRecord, FittedBlock, kernels_record, links_record, training_record
+from walltime.catalog.fitted import AttentionRecord, FittedBlock, kernels_record, training_record
+from walltime.engines.what_if import accelerator_ratios, link_values
 from walltime.hardware import Cluster
 from walltime.physics import links
 from walltime.physics.kernels import AttentionKernel, AttentionPass, MatmulKernel, attention_time_s, matmul_time_s
@@ -69,6 +70,8 @@ class AcceleratorNumbers:
         Share of the memory bandwidth that memory-bound kernels reach.
     flash1_share
         Speed of the first FlashAttention over that of the second.
+    dropout_slowdown
+        Time of fused attention with dropout over that without.
     """
 
     sustained: float
@@ -76,6 +79,7 @@ class AcceleratorNumbers:
     sustained_attention: float
     memory_efficiency: float
     flash1_share: float
+    dropout_slowdown: float
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ class StackNumbers:
         Speed of its matmul and attention kernels over that of the accelerator's best.
     scaled_efficiency
         Speed of matmuls scaled by block or row over those scaled by tensor.
+    four_bit_efficiency
+        Speed of four-bit matmuls over that of eight-bit ones, each as a share of its peak.
     memory_factor
         Bytes of its memory-bound kernels over the least possible.
     kernel_gap_s
@@ -100,10 +106,15 @@ class StackNumbers:
         Share of each communication that can run beside computation, where the stack lets it.
     contention
         Time that hidden communication adds to computation, over its own.
+    tp_factor
+        Time of tensor-parallel communication over that of the same collectives by themselves.
+    shard_rank_s
+        Time of a step for each rank that the optimizer's state is shared out over, beyond that of its bytes. [s]
     """
 
     kernel_efficiency: float
     scaled_efficiency: float
+    four_bit_efficiency: float
     memory_factor: float
     kernel_gap_s: float
     host_layer_s: float
@@ -115,6 +126,8 @@ class StackNumbers:
     overlap_ep: float
     overlap_pp: float
     contention: float
+    tp_factor: float
+    shard_rank_s: float
 
 
 @dataclass(frozen=True)
@@ -171,15 +184,26 @@ class Calibration:
     stack: StackNumbers
 
     def matmul_time_s(
-        self, m: Numeric, n: Numeric, k: Numeric, precision: Precision, groups: Numeric = 1, slowdown: str = ""
+        self,
+        m: Numeric,
+        n: Numeric,
+        k: Numeric,
+        precision: Precision,
+        groups: Numeric = 1,
+        slowdown: str = "",
+        result_bytes: float = 2,
     ) -> Floats:
-        """Time of one matmul kernel, or of ``groups`` in one, with the ``slowdown`` of that kind of kernel. [s]"""
+        """Time of one matmul kernel, or of ``groups`` in one, with the ``slowdown`` of that kind of kernel. [s]
+
+        ``result_bytes`` are moved for each element of the result. [B]
+        """
         kernel, peak = self.kernels.of(precision)
         width, share = 2, self.chip.sustained * self.stack.kernel_efficiency
         if precision not in _SIXTEEN_BIT:
             width, share = 1, self.chip.sustained_8bit * self.stack.kernel_efficiency
             share *= self.stack.scaled_efficiency if precision != "fp8" else 1
-        rates = (kernel, peak * share, self.kernels.hbm_bytes_per_s, width, 2)
+            share *= self.stack.four_bit_efficiency if precision == "nvfp4" else 1
+        rates = (kernel, peak * share, self.kernels.hbm_bytes_per_s, width, result_bytes)
         time_s = matmul_time_s(m, n, k, *rates, num_groups=groups)
         if slowdown:
             time_s = time_s * getattr(kernel, slowdown)
@@ -198,12 +222,15 @@ class Calibration:
         kv_len: Numeric,
         dims: tuple[Numeric, Numeric],
         causal: bool,
+        dropout: bool = False,
     ) -> tuple[Floats, Floats]:
         """Time of fused attention, forward and backward, with queries and values ``dims`` wide. [s]"""
         attention = self.kernels.fused_attention(kernel)
         share = self.chip.sustained_attention * self.stack.kernel_efficiency
         if kernel == "flash1":
             share *= self.chip.flash1_share
+        if dropout:
+            share /= self.chip.dropout_slowdown
         peak = self.kernels.of("bf16")[1] * share
         args = (num_heads, q_len, kv_len, attention, peak, *dims)
         forward = attention_time_s(*args, causal=causal)
@@ -225,6 +252,24 @@ def kernels(accelerator: str) -> Kernels:
     )
 
 
+def _as_set(fitted: Kernels, cluster: Cluster) -> Kernels:
+    """Return kernels with what was set for a cluster's accelerator."""
+    ratios = accelerator_ratios(cluster)
+    slow = ratios.latency
+    return Kernels(
+        matmul={name: replace(one, latency_s=one.latency_s * slow) for name, one in fitted.matmul.items()},
+        attention={name: replace(one, latency_s=one.latency_s * slow) for name, one in fitted.attention.items()},
+        peak_flop_per_s={name: rate * ratios.peak for name, rate in fitted.peak_flop_per_s.items()},
+        hbm_bytes_per_s=fitted.hbm_bytes_per_s * ratios.memory_bandwidth,
+    )
+
+
+def _sustaining(chip: AcceleratorNumbers, ratio: float) -> AcceleratorNumbers:
+    """Return an accelerator that sustains more or less of its peak than the catalog says, at most all of it."""
+    shares = ("sustained", "sustained_8bit", "sustained_attention")
+    return replace(chip, **{name: min(getattr(chip, name) * ratio, 1) for name in shares}) if ratio != 1 else chip
+
+
 def _attention_kernel(record: AttentionRecord) -> AttentionKernel:
     return AttentionKernel(
         forward=AttentionPass(**record.forward.values),
@@ -237,16 +282,9 @@ def _attention_kernel(record: AttentionRecord) -> AttentionKernel:
 
 
 def network_links(cluster: Cluster) -> Links:
-    """Return the links of a cluster's network, at the bandwidths that the cluster has.
-
-    A network that is not in the catalog takes the numbers of the nearest kind: those of its accelerator's usual
-    network.
-    """
-    blocks = links_record(cluster.network.id).level
-    levels = []
-    for bytes_per_s, block in zip(cluster.network.bytes_per_s, blocks, strict=True):
-        levels.append(LinkLevel(bytes_per_s=bytes_per_s, **block.values))
-    return Links(tuple(levels))
+    """Return the links of a cluster's network, at the bandwidths and latencies that the cluster has."""
+    levels = zip(cluster.network.bytes_per_s, link_values(cluster), strict=True)
+    return Links(tuple(LinkLevel(bytes_per_s=bytes_per_s, **values) for bytes_per_s, values in levels))
 
 
 def _numbers(kind: type, blocks: Mapping[str, FittedBlock], name: str) -> dict[str, float]:
@@ -263,8 +301,11 @@ def calibration(cluster: Cluster, stack_id: str) -> Calibration:
     return Calibration(
         cluster=cluster,
         links=network_links(cluster),
-        kernels=kernels(cluster.accelerator.id),
-        chip=AcceleratorNumbers(**_numbers(AcceleratorNumbers, record.accelerator, cluster.accelerator.id)),
+        kernels=_as_set(kernels(cluster.accelerator.id), cluster),
+        chip=_sustaining(
+            AcceleratorNumbers(**_numbers(AcceleratorNumbers, record.accelerator, cluster.accelerator.id)),
+            accelerator_ratios(cluster).achievable,
+        ),
         stack=StackNumbers(**_numbers(StackNumbers, record.stack, stack_id)),
     )
 

@@ -63,16 +63,14 @@ class DataParallel:
             gather: Numeric = 0.0
         else:
             reduce = self._scattered(dense, experts) + self._replicated(dense)
-            gather = self._gathered(dense, experts)
+            gather = self._gathered(dense, experts) + self.numbers.stack.shard_rank_s * (self.plans.shard - 1)
         hidden = self._hidden(reduce, layers * backward_s) + self._hidden(gather, layers * forward_s)
         return np.asarray(reduce + gather - hidden), np.asarray(reduce + gather)
 
     def _fully_sharded(
         self, layers: Numeric, forward_s: Numeric, backward_s: Numeric, count: Numeric
     ) -> tuple[Floats, Floats]:
-        """ZeRO-3: parameters are gathered for each layer and microbatch and gradients scattered, each beside the
-        computation of the layer before.
-        """
+        """ZeRO-3: for each layer and microbatch, parameters gathered and gradients scattered beside other layers."""
         gather = self._gathered(self.dense_layer, self.expert_layer)
         back = self._scattered(self.dense_layer, self.expert_layer) + self._replicated(self.dense_layer)
         if self.plans.reshard:

@@ -2,14 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from walltime.arrays import Floats, Mask
 from walltime.display import html_table
 from walltime.hardware import Cluster
-from walltime.plan import MlpPlanBatch, PlanBatch
 from walltime.units import format_time
+
+
+class Plans(Protocol):
+    """A batch of plans of either engine: `walltime.plan.MlpPlanBatch`, `walltime.plan.PlanBatch`."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def num_gpus(self) -> Floats:
+        """Accelerators of each plan, (plans,)."""
+
+    def plan(self, index: int, /) -> Any:
+        """Return one plan by itself: a `walltime.plan.MlpPlan` or a `walltime.plan.Plan`."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -18,6 +31,8 @@ class Estimate:
 
     Attributes
     ----------
+    plans, cluster
+        What was asked.
     parts_s : mapping of name to (plans,)
         Time that nothing else hides, by cause; the parts add up to `time_s`. [s]
     busy_s : mapping of name to (plans,)
@@ -28,13 +43,13 @@ class Estimate:
         Memory by use: of the whole cluster for the theory, of the fullest accelerator for a transformer. [B]
     memory_capacity_bytes : (plans,)
         Memory that is there for it. [B]
-    utilization : (plans,)
-        Useful FLOP/s over the dense peak: MFU with 6 FLOP per active parameter and token.
+    step_flop
+        Useful FLOP of a step: 6 per active parameter and token for the theory, by a named convention for a transformer.
     num_steps
         Steps of the whole run.
     """
 
-    plans: MlpPlanBatch | PlanBatch
+    plans: Plans
     cluster: Cluster
     parts_s: Mapping[str, Floats]
     busy_s: Mapping[str, Floats]

@@ -35,19 +35,16 @@ class Exchange:
         self.model = training.model
         self.plans = plans
         self.stack = stack
-        self.links = numbers.links
+        self.links, self.tp_factor = numbers.links, numbers.stack.tp_factor
         self.groups = groups
         self.tokens = plans.micro_batch * training.seq_len / plans.cp
         self.token_bytes = 2 * self.model.d_model
 
     def layer(self) -> LayerExchange:
         """Return one layer's communication."""
-        m, plans, groups = self.model, self.plans, self.groups
+        m, plans = self.model, self.plans
         message = self.tokens * self.token_bytes
-        if np.any(plans.tp > 1):
-            one = self._tensor(message)
-        else:
-            one = np.zeros_like(plans.tp)
+        one = self._tensor(message) if np.any(plans.tp > 1) else np.zeros_like(plans.tp)
         count = 2 - np.asarray(m.parallel_attention)
         cp = np.zeros_like(plans.tp)
         if np.any(plans.cp > 1):
@@ -82,8 +79,8 @@ class Exchange:
         """One pair of reduce-scatter and all-gather over the tensor-parallel ranks, or one all-reduce."""
         group = self.groups["tp"]
         if self.plans.sequence_parallel:
-            return self.links.all_gather_time_s(message, group) + self.links.reduce_scatter_time_s(message, group)
-        return self.links.all_reduce_time_s(message, group)
+            return self.tp_factor * 2 * self.links.all_gather_time_s(message, group)  # a reduce-scatter takes as long
+        return self.tp_factor * self.links.all_reduce_time_s(message, group)
 
     def send_s(self) -> Floats:
         """Time to send one microbatch's activations to the next stage. [s]"""

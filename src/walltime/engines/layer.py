@@ -9,9 +9,10 @@ from walltime.engines.calibration import Calibration
 from walltime.engines.stack import Stack
 from walltime.physics.memory_bound import Passes as Count
 from walltime.physics.memory_bound import pass_bytes, passes
-from walltime.plan import PlanBatch
+from walltime.plan import PlanBatch, Precision
 from walltime.workload import Training
 
+_WORD = 2  # bytes of a bf16 or fp16 element
 _PARTS = ("matmul", "attention", "memory_bound")
 
 
@@ -91,6 +92,7 @@ class LayerModel:
         self.tokens = plans.micro_batch * training.seq_len / plans.cp
         self.split_tokens = self.tokens / plans.tp if plans.sequence_parallel else self.tokens
         self.is_low = plans.precision not in ("bf16", "fp16")
+        self.gradient_bytes = 2 * stack.gradient_bytes if stack.accumulation == "fused" else _WORD
         self.fused_norm = stack.fused_norm or stack.compiled
         self.fused_rotary = stack.fused_rotary or stack.compiled
         self.fused_activation = stack.fused_activation or stack.compiled
@@ -113,17 +115,35 @@ class LayerModel:
         self, m: Numeric, k: Numeric, n: Numeric, groups: Numeric = 1, *, eight_bit: bool = True, experts: bool = False
     ) -> Passes:
         """Return a linear layer of (m, k) by (k, n): its output, and in the backward pass both gradients."""
-        time_s = self.numbers.matmul_time_s
         precision = self.plans.precision if eight_bit else "bf16"
         slow, slow_gradient = ("grouped_slowdown", "grouped_gradient_slowdown") if experts else ("", "")
-        forward = time_s(m, n, k, precision, groups, slow)
-        backward = time_s(m, k, n, precision, groups, slow) + time_s(k, n, m, precision, groups, slow_gradient)
-        work = Passes(Work(matmul=forward), Work(matmul=backward))
+        work = self._product(m, k, n, groups, precision, slow, slow_gradient, self.gradient_bytes)
         if self.is_low and eight_bit:
             count = passes("cast" if self.stack.fused_cast else "cast_unfused")
             work.forward += self._elementwise(groups * m * k, count).forward
             work.backward += self._elementwise(groups * m * n, count).backward
+        if self.stack.accumulation == "separate":
+            bytes_moved = groups * k * n * (_WORD + 2 * self.stack.gradient_bytes)
+            work.backward += Work(memory_bound=self.numbers.memory_time_s(bytes_moved))
         return work
+
+    def _product(
+        self,
+        m: Numeric,
+        k: Numeric,
+        n: Numeric,
+        groups: Numeric,
+        precision: Precision,
+        slow: str = "",
+        slow_gradient: str = "",
+        gradient_bytes: float = _WORD,
+    ) -> Passes:
+        """Return (m, k) by (k, n) and the gradients of both factors, the second of which moves ``gradient_bytes``."""
+        time_s = self.numbers.matmul_time_s
+        forward = time_s(m, n, k, precision, groups, slow)
+        backward = time_s(m, k, n, precision, groups, slow)
+        backward = backward + time_s(k, n, m, precision, groups, slow_gradient, gradient_bytes)
+        return Passes(Work(matmul=forward), Work(matmul=backward))
 
     def _elementwise(self, num_elements: Numeric, count: Count) -> Passes:
         def work(num_passes: int) -> Work:
@@ -132,17 +152,16 @@ class LayerModel:
 
         return Passes(work(count.forward), work(count.backward))
 
-    def _recomputed(self, work: Passes, *, attention_core: bool = False, second_matmul: bool = False) -> Passes:
+    def _recomputed(self, work: Passes, *, attention_core: bool = False, second_matmul: bool = False, last: bool = False) -> Passes:
         """Add what recomputation repeats of a forward pass."""
         kind = self.plans.recompute
-        if kind == "full":
+        if kind == "full" and not (last and self.stack.early_stop):
             work.recompute = work.forward * self.plans.recompute_layers
         elif kind == "selective" and self.stack.selective == "attention":
             if attention_core:
                 work.recompute = work.forward
-        elif kind == "selective":
-            if not attention_core and not second_matmul:
-                work.recompute = work.forward
+        elif kind == "selective" and not attention_core and not second_matmul:
+            work.recompute = work.forward
         return work
 
     # blocks
@@ -150,14 +169,13 @@ class LayerModel:
     def _attention(self) -> Passes:
         m, plans = self.model, self.plans
         heads, kv_heads = m.num_heads / plans.tp, np.maximum(m.num_kv_heads / plans.tp, 1)
-        latent = np.asarray(m.kv_lora_rank) > 0
+        latent = 1 * (np.asarray(m.kv_lora_rank) > 0)
         query = heads * m.head_dim
         value = heads * m.value_dim
+        width = query + kv_heads * (m.head_dim + m.value_dim)
+        projections = self._recomputed(self._linear(self.tokens, m.d_model, width))
         if np.any(latent):
-            projections = self._latent_projections(query, value)
-        else:
-            width = query + kv_heads * (m.head_dim + m.value_dim)
-            projections = self._recomputed(self._linear(self.tokens, m.d_model, width))
+            projections = projections * (1 - latent) + self._latent_projections(query, value) * latent
         output = self._recomputed(self._linear(self.tokens, value, m.d_model), second_matmul=True)
         rotary = passes("rotary") if self.fused_rotary else passes("rotary_unfused")
         rotated = self._recomputed(self._elementwise(self.tokens * (query + kv_heads * m.head_dim), rotary))
@@ -190,13 +208,13 @@ class LayerModel:
             keys = self.seq_len if causal else window - window * (window / self.seq_len) / 2
             dims = (m.head_dim, m.value_dim)
             queries = self.seq_len / plans.cp
-            times_s = numbers.flash_time_s(self.stack.attention, plans.micro_batch * heads, queries, keys, dims, causal)
+            times_s = numbers.flash_time_s(self.stack.attention, plans.micro_batch * heads, queries, keys, dims, causal, self.stack.dropout)
             forward, backward = times_s
             return Passes(Work(attention=forward), Work(attention=backward))
         batch = plans.micro_batch * heads
         queries = self.seq_len / plans.cp
-        scores = self._linear(queries, m.head_dim, self.seq_len, batch, eight_bit=False)
-        values = self._linear(queries, self.seq_len, m.value_dim, batch, eight_bit=False)
+        scores = self._product(queries, m.head_dim, self.seq_len, batch, "bf16")
+        values = self._product(queries, self.seq_len, m.value_dim, batch, "bf16")
         num_scores = batch * queries * self.seq_len
         softmax = self._elementwise(
             num_scores, passes("scores_fused" if self.stack.attention == "fused-softmax" else "scores")
@@ -220,13 +238,19 @@ class LayerModel:
         up = self._linear(self.tokens, m.d_model, (1 + m.gated_mlp) * d_ff / tp)
         down = self._linear(self.tokens, d_ff / tp, m.d_model)
         activation = self._activation(self.tokens * d_ff / tp)
-        return self._recomputed(up + activation) + self._recomputed(down, second_matmul=True)
+        return self._recomputed(up + activation) + self._recomputed(down, second_matmul=True, last=True)
 
-    def _activation(self, num_elements: Numeric) -> Passes:
-        fused = self.fused_activation
-        plain = self._elementwise(num_elements, passes("activation") if fused else passes("activation_unfused"))
-        gate = self._elementwise(num_elements, passes("gate") if fused else passes("gate_unfused"))
-        return plain + gate * self.model.gated_mlp
+    def _activation(self, num_elements: Numeric, *, plain: Numeric = 0) -> Passes:
+        """Return the activation function, unfused for the share ``plain`` of models whose form no kernel fuses."""
+        unfused = self._activation_kernels(num_elements, "_unfused")
+        if not self.fused_activation:
+            return unfused
+        fused = self._activation_kernels(num_elements, "")
+        return fused * (1 - plain) + unfused * plain if np.any(plain) else fused
+
+    def _activation_kernels(self, num_elements: Numeric, kind: str) -> Passes:
+        gate = self._elementwise(num_elements, passes(f"gate{kind}"))
+        return self._elementwise(num_elements, passes(f"activation{kind}")) + gate * self.model.gated_mlp
 
     def _experts(self) -> Passes:
         """Router, routed experts in one grouped matmul each way, shared experts."""
@@ -237,14 +261,14 @@ class LayerModel:
         width = m.d_ff_expert / plans.etp
         grouped = self._linear(each, m.d_model, (1 + m.gated_mlp) * width, local, experts=True)
         grouped += self._linear(each, width, m.d_model, local, experts=True)
-        work = grouped + self._activation(routed * width) + self._elementwise(routed * m.d_model, passes("permute")) * 2
+        work = grouped + self._activation(routed * width, plain=1 * m.expert_bias) + self._elementwise(routed * m.d_model, passes("permute")) * 2
         work += self._linear(self.split_tokens, m.d_model, m.num_experts, eight_bit=False)
         if np.any(m.d_ff_shared):
-            work += self._mlp(m.d_ff_shared)
+            work += self._mlp(m.d_ff_shared) * (np.asarray(m.d_ff_shared) > 0)
         return self._recomputed(work)
 
     def _ends(self) -> Passes:
-        """Embedding, last norm, output layer and loss; never recomputed."""
+        """Embedding, last norm, output layer and loss, and those of multi-token prediction; never recomputed."""
         m, plans = self.model, self.plans
         vocabulary = padded_vocabulary(m.vocab_size, plans.tp, self.stack.vocab_multiple) / plans.tp
         head = self._linear(self.tokens, m.d_model, vocabulary, eight_bit=False)
@@ -252,7 +276,10 @@ class LayerModel:
             self.tokens * vocabulary, passes("loss") if self.stack.fused_loss else passes("loss_unfused")
         )
         embedding = self._elementwise(self.tokens * m.d_model, passes("residual"))
-        return head + loss + embedding
+        predicted = (head + loss) * (1 + m.num_mtp_layers)
+        if np.any(m.num_mtp_layers):
+            predicted += self._linear(self.tokens, 2 * m.d_model, m.d_model / plans.tp) * m.num_mtp_layers
+        return predicted + embedding
 
 
 def padded_vocabulary(vocab_size: Numeric, tp: Numeric, multiple: int) -> Floats:

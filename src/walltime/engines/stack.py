@@ -1,9 +1,11 @@
 """Software stacks: which kernels are fused, what overlaps, what a parameter costs in bytes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
 from walltime.catalog.stacks import stack_record
+from walltime.plan import SHARDINGS, Sharding
 
 AttentionKernel = Literal["unfused", "fused-softmax", "flash1", "flash2", "flash3"]
 ATTENTION_KERNELS: tuple[AttentionKernel, ...] = ("unfused", "fused-softmax", "flash1", "flash2", "flash3")
@@ -12,6 +14,17 @@ ATTENTION_KERNELS: tuple[AttentionKernel, ...] = ("unfused", "fused-softmax", "f
 Selective = Literal["attention", "operations"]
 SELECTIVES: tuple[Selective, ...] = ("attention", "operations")
 """What selective recomputation repeats: attention between its projections, or all but every second matmul."""
+
+
+Accumulation = Literal["fused", "separate", "none"]
+ACCUMULATIONS: tuple[Accumulation, ...] = ("fused", "separate", "none")
+"""How a microbatch's gradients are added to those before: by the matmul itself, by a kernel after it, or not at all
+(they are reduced at once)."""
+
+
+Interleaving = Literal["any", "rounds", "none"]
+INTERLEAVINGS: tuple[Interleaving, ...] = ("any", "rounds", "none")
+"""How many microbatches an interleaved pipeline takes: any number, whole rounds of ``pp``, or there is none."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +45,18 @@ class Stack:
         What its selective recomputation repeats.
     overlap_tp, overlap_dp, overlap_pp
         Whether communication of tensor and data parallelism and sends between stages run beside computation.
+    accumulation
+        How gradients of microbatches add up.
+    early_stop
+        Whether full recomputation of a layer stops at the last tensor that is needed, before its last matmul.
     scatter_sends
         Whether each tensor-parallel rank sends its share of the activations to the next stage, not all of them.
     fused_cast
         Whether kernels before an eight-bit matmul write its operand in eight bits themselves.
     dispatch_once
         Whether a token that goes to several experts of a node crosses the network once.
+    pipeline_sharding, interleaving
+        Shardings that go with a pipeline, and what interleaved pipelines it has (`walltime.engines.compatibility`).
     weight_bytes, gradient_bytes, reduce_bytes, optimizer_bytes
         Bytes a parameter of the weights that are computed with, of the gradients that are kept, of the gradients on
         the network, of everything that the optimizer keeps (master weights and moments). [B]
@@ -59,14 +78,18 @@ class Stack:
     overlap_tp: bool = False
     overlap_dp: bool = True
     overlap_pp: bool = False
+    accumulation: Accumulation = "fused"
+    early_stop: bool = False
     scatter_sends: bool = True
     fused_cast: bool = True
     dispatch_once: bool = False
+    pipeline_sharding: Sequence[Sharding] = SHARDINGS
+    interleaving: Interleaving = "any"
     weight_bytes: float = 2.0
-    gradient_bytes: float = 4.0
-    reduce_bytes: float = 4.0
-    optimizer_bytes: float = 12.0
-    vocab_multiple: int = 128
+    gradient_bytes: float = 4
+    reduce_bytes: float = 4
+    optimizer_bytes: float = 3 * 4
+    vocab_multiple: int = 1
 
 
 def stack(name: str) -> Stack:

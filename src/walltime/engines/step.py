@@ -39,7 +39,7 @@ class StepTime:
     @property
     def time_s(self) -> Floats:
         """The step: the sum of its parts. [s]"""
-        return np.asarray(sum(self.parts_s.values()))
+        return np.asarray(np.add.reduce(list(self.parts_s.values())))
 
     @property
     def lower_s(self) -> Floats:
@@ -137,7 +137,7 @@ class _Step:
         all_s = self.num_layers * layer_s + ends_s
         others_s = np.maximum(all_s - busiest_s, 0) / np.maximum(plans.pp - 1, 1)
         forward_share = forward.total_s / layer_s
-        weight_share = self.layer.backward.matmul / 2 / layer_s
+        weight_share = (self.layer.backward.matmul + backward.exposed["host"]) / 2 / layer_s
         stage = StageTimes(others_s * forward_share, others_s * (1 - forward_share), others_s * weight_share)
         return bubble_s(plans.schedule, plans.pp, plans.vpp, stage, self.num_microbatches)
 
@@ -194,8 +194,8 @@ def _waiting_s(busy_s: Numeric, host_s: Numeric) -> Floats:
     Within a layer now the one, now the other is slower: the fourth-power mean of both stands between the larger of
     them and what taking turns would cost.
     """
-    busy_2, host_2 = np.square(busy_s), np.square(host_s)
-    return np.asarray(np.sqrt(np.sqrt(busy_2 * busy_2 + host_2 * host_2)) - busy_s)
+    busy_4, host_4 = np.square(np.square(busy_s)), np.square(np.square(host_s))
+    return np.asarray(np.sqrt(np.sqrt(np.sqrt(busy_4 * busy_4 + host_4 * host_4))) - busy_s)
 
 
 def _mixed(dense: Passes, moe: Passes, moe_share: Numeric) -> Passes:

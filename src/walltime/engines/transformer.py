@@ -12,6 +12,7 @@ from walltime.engines.estimate import Estimate
 from walltime.engines.stack import Stack
 from walltime.engines.step import step_time
 from walltime.engines.transformer_memory import MemoryNumbers, memory_bytes, needed_bytes
+from walltime.engines.what_if import accelerator_ratios
 from walltime.hardware import Cluster
 from walltime.plan import PlanBatch
 from walltime.workload import Training
@@ -24,6 +25,8 @@ class TransformerEstimate(Estimate):
 
     Attributes
     ----------
+    plans
+        What was asked.
     training, stack
         What is trained, by what software.
     convention
@@ -34,6 +37,7 @@ class TransformerEstimate(Estimate):
         FLOP of a step that accelerators do, recomputation included, (plans,).
     """
 
+    plans: PlanBatch
     training: Training
     stack: Stack
     convention: Convention
@@ -149,4 +153,4 @@ def memory_numbers(stack_id: str) -> MemoryNumbers:
 def usable_bytes(cluster: Cluster) -> float:
     """Memory of an accelerator that software can use [B]: as its driver prints it, else the datasheet's capacity."""
     usable = memory_record().usable.get(cluster.accelerator.id)
-    return float(usable.value) if usable else cluster.accelerator.hbm_bytes
+    return float(usable.value) * accelerator_ratios(cluster).memory if usable else cluster.accelerator.hbm_bytes

@@ -1,6 +1,7 @@
 """HOW a workload is split: plans as arrays, their placement on network levels, schedules."""
 
-from walltime.plan.mlp_divisibility import check_mlp_plan, divisors
+from walltime.plan.divisibility import check_plan, divisors, num_microbatches, plan_warnings
+from walltime.plan.mlp_divisibility import check_mlp_plan
 from walltime.plan.mlp_placement import level_sizes, placements
 from walltime.plan.mlp_plan import DEGREES, MlpPlan, MlpPlanBatch
 from walltime.plan.plan import (
@@ -41,8 +42,11 @@ __all__ = [
     "Sharding",
     "bubble_stretch",
     "check_mlp_plan",
+    "check_plan",
     "divisors",
     "level_sizes",
+    "num_microbatches",
     "placements",
+    "plan_warnings",
     "smallest_num_microbatches",
 ]

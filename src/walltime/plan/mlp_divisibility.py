@@ -1,33 +1,14 @@
 """Does a plan divide the model and the cluster? Every refusal names the field and the nearest valid values."""
 
-import bisect
-import functools
 import math
 
 from walltime.hardware import Cluster, Network
+from walltime.plan.divisibility import must_divide
 from walltime.plan.mlp_placement import level_sizes
 from walltime.plan.mlp_plan import DEGREES, MlpPlan
 from walltime.plan.schedule import smallest_num_microbatches
 from walltime.problems import BadInput
 from walltime.workload import MlpStack
-
-
-@functools.lru_cache(maxsize=65536)
-def divisors(number: int) -> tuple[int, ...]:
-    """Return the divisors of a positive whole number, ascending."""
-    found = [1]
-    rest, prime = number, 2
-    while rest > 1:
-        if prime * prime > rest:
-            prime = rest
-        powers = [1]
-        while rest % prime == 0:
-            rest //= prime
-            powers.append(powers[-1] * prime)
-        if len(powers) > 1:
-            found = [d * p for d in found for p in powers]
-        prime += 1 if prime == 2 else 2
-    return tuple(sorted(found))
 
 
 def check_mlp_plan(plan: MlpPlan, model: MlpStack, cluster: Cluster) -> None:
@@ -63,18 +44,18 @@ def _check_model(plan: MlpPlan, model: MlpStack) -> None:
         ("ep", "num_experts", model.num_experts),
         ("dp", "tokens of an expert's batch", model.batch_tokens // model.num_experts),
     ):
-        _must_divide(name, plan.degree(name), whole, size)
+        must_divide(name, plan.degree(name), whole, size)
     if plan.interleave > 1:
         if plan.degree("pp") == 1:
             raise BadInput(f"interleave={plan.interleave} needs a pipeline: pp is 1. Valid: 1.")
         if plan.schedule == "zero-bubble":
             raise BadInput(f"interleave={plan.interleave} does not go with schedule=zero-bubble. Valid: 1.")
-        _must_divide("interleave", plan.interleave, "layers of a stage", model.num_layers // plan.degree("pp"))
+        must_divide("interleave", plan.interleave, "layers of a stage", model.num_layers // plan.degree("pp"))
 
 
 def _check_microbatches(plan: MlpPlan, model: MlpStack) -> None:
     tokens = model.batch_tokens // model.num_experts // plan.degree("dp")
-    _must_divide("num_microbatches", plan.num_microbatches, "tokens of a pipeline and expert", tokens)
+    must_divide("num_microbatches", plan.num_microbatches, "tokens of a pipeline and expert", tokens)
     fewest = smallest_num_microbatches(plan.schedule, plan.degree("pp"))
     if plan.num_microbatches < fewest:
         raise BadInput(
@@ -97,12 +78,3 @@ def _check_cluster(plan: MlpPlan, cluster: Cluster) -> None:
             raise BadInput(
                 f"the degrees at level {level_name!r} multiply to {product}; it joins {size} in this cluster."
             )
-
-
-def _must_divide(name: str, degree: int, whole: str, size: int) -> None:
-    if size % degree == 0:
-        return
-    valid = divisors(size)
-    above = bisect.bisect_left(valid, degree)
-    near = ", ".join(str(d) for d in valid[max(0, above - 1) : above + 1])
-    raise BadInput(f"{name}={degree} does not divide {whole}={size}. Nearest: {near}.")

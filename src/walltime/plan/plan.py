@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -161,7 +161,7 @@ class PlanBatch:
     def plan(self, index: int) -> Plan:
         """Return one plan by itself."""
         choices = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*_DEGREES, "recompute_layers")}
-        degrees = {name: int(getattr(self, name)[index]) for name in _DEGREES}
+        degrees: dict[str, Any] = {name: int(getattr(self, name)[index]) for name in _DEGREES}
         return Plan(**degrees, recompute_layers=float(self.recompute_layers[index]), **choices)
 
     @classmethod
@@ -176,12 +176,14 @@ class PlanBatch:
         first = choices_of(plans[0])
         if any(choices_of(plan) != first for plan in plans):
             raise BadInput(f"plans in one batch must share {', '.join(first)}.")
-        degrees = {name: np.array([getattr(p, name) for p in plans], dtype=np.float64) for name in _DEGREES}
+        degrees: dict[str, Any] = {}
+        for name in _DEGREES:
+            degrees[name] = np.array([getattr(p, name) for p in plans], dtype=np.float64)
         degrees["shard"] = np.where(degrees["shard"] == 0, degrees["dp"], degrees["shard"])
         layers = np.array([p.recompute_layers for p in plans], dtype=np.float64)
         return cls(**degrees, recompute_layers=layers, **first)
 
 
-def choices_of(plan: Plan) -> dict[str, object]:
+def choices_of(plan: Plan) -> dict[str, Any]:
     """Return what plans of one batch share."""
     return {f.name: getattr(plan, f.name) for f in fields(Plan) if f.name not in (*_DEGREES, "recompute_layers")}

@@ -18,9 +18,9 @@ from walltime.validate.frameworks import stack_of
 from walltime.validate.layouts import layout_of, with_left_out
 from walltime.validate.measured import CORE, MeasuredRow, contradiction, read_measured
 from walltime.validate.notes import other_facts, stack_features
-from walltime.validate.source_rules import source_group
+from walltime.validate.source_rules import source_features, source_group
 from walltime.validate.targets import MeasuredMemory, MeasuredTime, memory_of, step_time_of
-from walltime.workload import Training
+from walltime.workload import Training, Transformer
 
 
 @dataclass(frozen=True)
@@ -140,12 +140,23 @@ def _case(row: MeasuredRow) -> Case:
         plan=layout.plan,
         machine=machine,
         stack=stack,
-        features=stack_features(filled),
+        features=_features(filled, model, stack),
         facts=other_facts(filled),
         time=time,
         memory=memory,
         assumptions=(*assumed, *layout.assumptions),
     )
+
+
+def _features(row: MeasuredRow, model: Transformer, stack: str) -> dict[str, Any]:
+    """Return what the row and its source say of its software.
+
+    GPT models of Megatron-Core and NeMo train with its default dropout.
+    """
+    features = source_features(row) | stack_features(row)
+    if model.position == "learned" and stack.startswith("megatron-core"):
+        features.setdefault("dropout", True)
+    return features
 
 
 def cases_of(rows: Iterable[MeasuredRow]) -> tuple[list[Case], list[Skipped]]:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from walltime.validate.measured import MeasuredRow
+from walltime.validate.source_rules import cluster_known
 
 _ACCELERATORS: tuple[tuple[str, str], ...] = (
     (r"gb300", "gb300"),
@@ -47,12 +48,15 @@ class Machine:
         Accelerators that the fast network joins: a server, or a rack of 72 or 36.
     internode_bytes_per_s
         Of the network between servers, for each accelerator and direction; ``None`` means the usual one. [B/s]
+    cluster
+        The catalog's cluster that the source ran on, where it is known; else the accelerator's usual one.
     """
 
     accelerator: str
     gpus_per_node: int
     domain_gpus: int
     internode_bytes_per_s: float | None
+    cluster: str = ""
 
 
 def accelerator_of(row: MeasuredRow) -> str | None:
@@ -76,7 +80,7 @@ def machine_of(row: MeasuredRow) -> Machine | None:
         domain = int(rack[1])
     elif accelerator in ("gb200", "gb300"):
         domain = _NVL72
-    return Machine(accelerator, node, domain, _internode_bytes_per_s(row, node))
+    return Machine(accelerator, node, domain, _internode_bytes_per_s(row, node), cluster_known(row.source_id))
 
 
 def _internode_bytes_per_s(row: MeasuredRow, gpus_per_node: int) -> float | None:

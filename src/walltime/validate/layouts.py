@@ -33,6 +33,8 @@ DEFAULTS: dict[str, StackDefaults] = {
     "megatron-lm-2021": StackDefaults("ddp", sequence_parallel=False, precision="fp16"),
     "megatron-lm-2022": StackDefaults("ddp", sequence_parallel=False, precision="fp16"),
     "megatron-deepspeed": StackDefaults("ddp", sequence_parallel=False, precision="fp16"),
+    "nemo-megatron-2022": StackDefaults("zero1", sequence_parallel=True, precision="bf16"),
+    "megatron-core-2025": StackDefaults("zero1", sequence_parallel=True, precision="bf16"),
     "megatron-core": StackDefaults("zero1", sequence_parallel=True, precision="bf16"),
     "fsdp1": StackDefaults("zero3", sequence_parallel=False, precision="bf16"),
     "torchtitan": StackDefaults("zero3", sequence_parallel=True, precision="bf16"),

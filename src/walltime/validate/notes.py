@@ -30,6 +30,7 @@ _KERNELS_NAMED = r"kernel"
 _FP8_RECIPES: tuple[tuple[str, str], ...] = (
     (r"nvfp4", "nvfp4"),
     (r"mxfp8|fp8-mx|mx[-_ ]fp8", "mxfp8"),
+    (r"row-?wise", "fp8-block"),
     (r"block[-_ ]?(?:wise|scal)|hai-llm|deep[-_ ]?seek.{0,20}recipe|fp8[-_ ]sub|128x128", "fp8-block"),
 )
 _SCHEDULES: tuple[tuple[str, str], ...] = (

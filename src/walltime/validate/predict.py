@@ -46,7 +46,7 @@ class CaseBatch:
 
 def cluster_of(machine: Machine) -> Cluster:
     """Return a case's cluster: the accelerator's usual one, with the domain and bandwidth that the row states."""
-    usual = hardware.cluster(machine.accelerator)
+    usual = hardware.cluster(machine.cluster or machine.accelerator)
     network = usual.network
     bytes_per_s = list(network.bytes_per_s)
     if machine.internode_bytes_per_s:

@@ -33,6 +33,29 @@ _SC21: dict[str, dict[str, int]] = {
 """
 
 
+_CLUSTERS: dict[str, str] = {
+    "nanotron_playbook": "p5-h100",  # Hugging Face's cluster: AWS p5 with EFA
+    "internevo": "internevo-a100",  # the table's heading: 4 x 100 Gb/s RoCE a server
+    "megatron_lm_2021": "selene",  # Narayanan et al. (2021), section 5
+    "korthikanti2022": "selene",  # section 6
+}
+
+
+def cluster_known(source_id: str) -> str:
+    """Return the catalog's cluster that a source ran on, or nothing where it is not known."""
+    return _CLUSTERS.get(source_id, "")
+
+
+def source_features(row: MeasuredRow) -> dict[str, Any]:
+    """Return what a source's software was, by field of `walltime.engines.stack.Stack`, where its rows do not say.
+
+    llm-foundry's tables for the A100 are of May 2023, before FlashAttention 2; those for the H100 are later.
+    """
+    if row.source_id == "llmfoundry" and "A100" in row.gpu:
+        return {"attention": "flash1"}
+    return {}
+
+
 def source_group(source_id: str) -> str:
     """Return the name under which related sources are left out together: same team, same hardware."""
     return next((group for pattern, group in _GROUPS if re.fullmatch(pattern, source_id)), source_id)
