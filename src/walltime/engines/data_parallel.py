@@ -59,7 +59,8 @@ class DataParallel:
         if self.plans.sharding == "ddp":
             reduce = links.all_reduce_time_s(dense * stack.reduce_bytes, self.groups["data"])
             if has_experts:
-                reduce = reduce + links.all_reduce_time_s(experts * stack.reduce_bytes, self.groups["expert_data"])
+                own = links.all_reduce_time_s(experts * stack.reduce_bytes, self.groups["expert_data"])
+                reduce = reduce + own * (experts > 0)
             gather: Numeric = 0.0
         else:
             reduce = self._scattered(dense, experts) + self._replicated(dense)
@@ -84,14 +85,16 @@ class DataParallel:
         width = self.stack.weight_bytes
         time_s = self.numbers.links.all_gather_time_s(dense * width, self.groups["shard"])
         if np.any(experts):
-            time_s = time_s + self.numbers.links.all_gather_time_s(experts * width, self.groups["expert_data"])
+            own = self.numbers.links.all_gather_time_s(experts * width, self.groups["expert_data"])
+            time_s = time_s + own * np.greater(experts, 0)
         return time_s
 
     def _scattered(self, dense: Numeric, experts: Numeric) -> Floats:
         width = self.stack.reduce_bytes
         time_s = self.numbers.links.reduce_scatter_time_s(dense * width, self.groups["shard"])
         if np.any(experts):
-            time_s = time_s + self.numbers.links.reduce_scatter_time_s(experts * width, self.groups["expert_data"])
+            own = self.numbers.links.reduce_scatter_time_s(experts * width, self.groups["expert_data"])
+            time_s = time_s + own * np.greater(experts, 0)
         return time_s
 
     def _replicated(self, dense: Numeric) -> Numeric:

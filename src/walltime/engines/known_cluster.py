@@ -1,4 +1,4 @@
-"""Clusters as the transformer engine takes them: with the numbers of the datasheets, beside which its own are fitted."""
+"""Clusters as the transformer engine takes them: with the numbers of the datasheets, which its own stand beside."""
 
 from dataclasses import replace
 

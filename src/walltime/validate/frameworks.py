@@ -30,6 +30,7 @@ RULES: tuple[FrameworkRule, ...] = (
         r"nemo\b|megatron[- ]?bridge|megatron[- ]?core|\bmcore|primus|transformer ?engine|megascale|hai-llm|pai-mega",
         "megatron-core",
     ),
+    FrameworkRule(r"megatron-lm \(modified\)", "megatron-lm-2022"),
     FrameworkRule(r"aleph|hagemann|\bscaling\b", "aleph-scaling"),
     FrameworkRule(r"deep-?speed|\bzero-?(1|2|3|infinity|offload|\b)", "deepspeed"),
     FrameworkRule(
@@ -50,10 +51,18 @@ def stack_of(row: MeasuredRow) -> str:
     name = row.framework.lower()
     for rule in RULES:
         if re.search(rule.pattern, name):
-            return rule.stack
+            return _of_its_year(rule.stack, row)
     if "megatron" in name:
         return _megatron(row, name)
     return FALLBACK
+
+
+def _of_its_year(stack: str, row: MeasuredRow) -> str:
+    """Tell torchtitan of 2025 from that of 2024: by the year in the source's reference or the release of PyTorch."""
+    if stack != "torchtitan":
+        return stack
+    is_new = re.search(r"20250[3-9]|2025-|torch 2\.[789]|torchao", f"{row.source_ref} {row.text}".lower())
+    return "torchtitan-2025" if is_new else stack
 
 
 def _megatron(row: MeasuredRow, name: str) -> str:

@@ -37,6 +37,7 @@ DEFAULTS: dict[str, StackDefaults] = {
     "megatron-core-2025": StackDefaults("zero1", sequence_parallel=True, precision="bf16"),
     "megatron-core": StackDefaults("zero1", sequence_parallel=True, precision="bf16"),
     "fsdp1": StackDefaults("zero3", sequence_parallel=False, precision="bf16"),
+    "torchtitan-2025": StackDefaults("zero3", sequence_parallel=True, precision="bf16"),
     "torchtitan": StackDefaults("zero3", sequence_parallel=True, precision="bf16"),
     "nanotron": StackDefaults("zero1", sequence_parallel=True, precision="bf16"),
     "internevo": StackDefaults("zero1", sequence_parallel=False, precision="bf16"),
@@ -77,7 +78,7 @@ def layout_of(row: MeasuredRow, model: Transformer, stack: str, gpus_per_node: i
     choices = _choices(row, stack, assumed) | _experts(row, model, degrees) | _shard(row, degrees["dp"], gpus_per_node)
     if degrees["tp"] == 1:
         choices["sequence_parallel"] = False
-    if stack == "torchtitan" and degrees["pp"] > 1:
+    if stack.startswith("torchtitan") and degrees["pp"] > 1:
         choices["reshard"] = False  # its default with pipelines
     if choices["schedule"] != "1f1b":
         degrees["vpp"] = 1
@@ -146,7 +147,7 @@ def _micro_batch(row: MeasuredRow, stack: str, local: int, degrees: dict[str, in
         return said
     if (steps := number_after(row, _ACCUMULATION)) and local % steps == 0:
         return local // steps
-    if stack == "torchtitan":
+    if stack.startswith("torchtitan"):
         chunks = degrees["pp"] * degrees["vpp"]
         assumed.append(f"micro-batch not stated: as many as stages, {chunks}")
         return max(1, local // chunks) if degrees["pp"] > 1 else local

@@ -49,10 +49,16 @@ def cluster_known(source_id: str) -> str:
 def source_features(row: MeasuredRow) -> dict[str, Any]:
     """Return what a source's software was, by field of `walltime.engines.stack.Stack`, where its rows do not say.
 
-    llm-foundry's tables for the A100 are of May 2023, before FlashAttention 2; those for the H100 are later.
+    llm-foundry's tables for the A100 are of May 2023, before FlashAttention 2; those for the H100 are later. NVIDIA's
+    performance recipes reduce gradients in 16 bits (``grad_reduce_in_fp32 = False`` in NeMo's and Megatron-Bridge's).
+    The artifact of vocabulary parallelism runs Megatron-LM's own kernels with flash attention and no dropout.
     """
     if row.source_id == "llmfoundry" and "A100" in row.gpu:
         return {"attention": "flash1"}
+    if source_group(row.source_id) == "nvidia-nemo" or row.source_id == "megatron_bridge":
+        return {"gradient_bytes": 2.0, "reduce_bytes": 2.0}
+    if row.source_id == "vocab_parallel":
+        return {"attention": "flash2", "dropout": False}
     return {}
 
 
