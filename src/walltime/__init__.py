@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from walltime.api import cluster, estimate, limits, model, search  # noqa: TC004  (bound by _Package)
-    from walltime.plan import MlpPlan  # noqa: TC004
+    from walltime.plan import MlpPlan, Plan  # noqa: TC004
 
 __version__ = "0.1.0"
-__all__ = ["MlpPlan", "__version__", "cluster", "estimate", "limits", "model", "search"]
+__all__ = ["MlpPlan", "Plan", "__version__", "cluster", "estimate", "limits", "model", "search"]
 
 _VERBS = {
-    "MlpPlan": "walltime.plan",
+    **dict.fromkeys(("MlpPlan", "Plan"), "walltime.plan"),
     **dict.fromkeys(("cluster", "estimate", "limits", "model", "search"), "walltime.api"),
 }
 

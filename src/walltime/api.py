@@ -4,22 +4,37 @@ import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, overload
 
 from walltime import hardware
-from walltime.engines import Assumptions, Estimate
+from walltime.catalog import DATASHEET, ModelRecord, parameter_set
+from walltime.engines import Assumptions, Estimate, transformer
 from walltime.engines import estimate as _engine
+from walltime.engines.compatibility import check_stack
+from walltime.engines.known_cluster import known_cluster
+from walltime.engines.stack import Stack
+from walltime.engines.stack import stack as _stack
+from walltime.engines.transformer import TransformerEstimate
 from walltime.hardware import Cluster
 from walltime.limits import Frontier, FrontierQuestion, RunFamily, frontier
 from walltime.limits.scaling_laws import constants
-from walltime.plan import MlpPlan, MlpPlanBatch
+from walltime.plan import MlpPlan, MlpPlanBatch, Plan, PlanBatch, check_plan
 from walltime.problems import BadInput, NegativeAnswer
 from walltime.search import Search, Space, placed_plan
-from walltime.units import LARGEST_SIZE, format_si, whole, whole_in
-from walltime.workload import MlpStack
+from walltime.units import LARGEST_SIZE, format_si, positive, whole, whole_in
+from walltime.workload import MlpStack, Training, Transformer
+from walltime.workload.catalog import transformer as _catalog_transformer
+from walltime.workload.catalog import transformer_from_file
+from walltime.workload.flop import Convention
 
 PREFERRED = "Erdil2024"
 """The parameter set whose numbers are taken for an accelerator that it has."""
+
+
+USUAL_SEQ_LEN = 4096
+"""Sequence length where none is given and the model has no table of positions that says. [tokens]"""
+USUAL_STACK = "megatron-core"
+"""The software that trains real models where none is named."""
 
 
 def model(
@@ -29,23 +44,55 @@ def model(
     batch_law: str = "default",
     seq_len: int | None = None,
     **sizes: int | None,
-) -> MlpStack:
-    """Return the theory's model of a width: ``mlp-53248`` has d_model 53,248.
+) -> MlpStack | Transformer:
+    """Return a model: of the catalog (``llama-3.1-405b``), of a TOML file, or the theory's of a width (``mlp-53248``).
 
     Parameters
     ----------
     name
+        A name of the catalog, the path of a TOML file (`walltime.workload.catalog.transformer_from_file`), or
         ``mlp-`` and d_model.
     sparsity, batch_law, seq_len
-        The family of runs that its depth, experts and batch come from.
+        Of the theory's models only: the family of runs that depth, experts and batch come from.
     sizes
-        ``d_ff``, ``num_layers``, ``num_experts`` or ``batch_tokens`` instead of the family's.
+        Of the theory's models only: ``d_ff``, ``num_layers``, ``num_experts`` or ``batch_tokens`` instead of the
+        family's.
 
     Raises
     ------
     BadInput
-        Another name, an unknown law, a size below 1.
+        Another name, an unknown law, a size below 1, a law or a size for a real model.
     """
+    if is_theory(name):
+        return theory_model(name, sparsity=sparsity, batch_law=batch_law, seq_len=seq_len, **sizes)
+    if (sparsity, batch_law, seq_len) != ("dense", "default", None) or any(size is not None for size in sizes.values()):
+        raise BadInput(f"{name} has its own dimensions: laws and sizes are for mlp-D. seq_len belongs to the estimate.")
+    if is_path(name):
+        return transformer_from_file(Path(name))
+    return _catalog_transformer(name)
+
+
+def is_theory(name: str) -> bool:
+    """Whether a model's name is one of the theory's, or meant to be."""
+    return name.lower().startswith("mlp")
+
+
+def is_path(name: str) -> bool:
+    """Whether a model's name is that of a file; ``meta-llama/Llama-3.1-405B`` is a name of the catalog."""
+    if name.endswith(".toml"):
+        return True
+    return "/" in name and parameter_set(DATASHEET).find(ModelRecord, name) is None
+
+
+def theory_model(
+    name: str,
+    *,
+    sparsity: str = "dense",
+    batch_law: str = "default",
+    seq_len: int | None = None,
+    **sizes: int | None,
+) -> MlpStack:
+    """Return the theory's model of a width; arguments as for `model`."""
     match = re.fullmatch(r"mlp-(\d+)", name)
     if not match:
         raise BadInput(f"unknown model {name!r} for the engine erdil. Valid: mlp-D with D = d_model (mlp-53248).")
@@ -149,25 +196,87 @@ def _no_plan(finder: Search, cluster: Cluster) -> NoReturn:
 _LOOK_DOWN = 512
 
 
+@overload
+def estimate(model: MlpStack, cluster: Cluster, plan: MlpPlan, *, assumptions: str | Assumptions = ...) -> Estimate: ...
+
+
+@overload
 def estimate(
-    model: MlpStack, cluster: Cluster, plan: MlpPlan, *, assumptions: str | Assumptions = "as_published"
-) -> Estimate:
-    """Return how long a step takes under a plan, which is placed on the network's levels if it is not yet.
+    model: Transformer,
+    cluster: Cluster,
+    plan: Plan,
+    *,
+    batch_seqs: int,
+    seq_len: int | None = ...,
+    stack: str | Stack | None = ...,
+    convention: Convention = ...,
+    tokens: float | None = ...,
+) -> TransformerEstimate: ...
+
+
+def estimate(
+    model: MlpStack | Transformer,
+    cluster: Cluster,
+    plan: MlpPlan | Plan,
+    *,
+    assumptions: str | Assumptions = "as_published",
+    seq_len: int | None = None,
+    batch_seqs: int | None = None,
+    stack: str | Stack | None = None,
+    convention: Convention = "causal-attention",
+    tokens: float | None = None,
+) -> Estimate | TransformerEstimate:
+    """Return how long a step takes under a plan: by the theory for its models, by the transformer engine for real ones.
 
     Parameters
     ----------
-    model, cluster, assumptions
-        As for `search`.
+    model, cluster
+        What is trained, on what. Real models take the datasheets' numbers: a cluster with another study's is replaced
+        by the datasheets' cluster of the same name.
     plan
-        Degrees over all network levels or, as lists, by level.
+        A `Plan` for a real model. An `MlpPlan` for the theory's, with degrees over all network levels or, as lists, by
+        level; it is placed on the levels if it is not yet.
+    assumptions
+        Of the theory only, as for `search`.
+    seq_len, batch_seqs
+        Of real models only: tokens in a sequence (by default as many as the model has positions, or 4,096), sequences
+        in a step.
+    stack
+        Of real models only: the training software, ``megatron-core`` by default.
+    convention
+        Of real models only: how model FLOP are counted (`walltime.workload.flop`).
+    tokens
+        Of real models only: tokens of the whole run; one step by default.
 
     Raises
     ------
     BadInput
-        The plan does not divide the model or the cluster.
+        The plan does not divide the model or the cluster, or is one of the other kind.
     """
-    read, _ = _read(assumptions, None)
-    return _engine(model, cluster, MlpPlanBatch.of([placed_plan(model, cluster, plan, read)]), read)
+    if isinstance(model, MlpStack):
+        if not isinstance(plan, MlpPlan):
+            raise BadInput(f"plan: the theory's models need an MlpPlan, not a {type(plan).__name__}.")
+        if any(given is not None for given in (seq_len, batch_seqs, stack, tokens)):
+            raise BadInput("seq_len, batch_seqs, stack and tokens are for real models; mlp-D has its own batch.")
+        read, _ = _read(assumptions, None)
+        return _engine(model, cluster, MlpPlanBatch.of([placed_plan(model, cluster, plan, read)]), read)
+    if not isinstance(plan, Plan):
+        raise BadInput(f"plan: real models need a Plan, not a {type(plan).__name__}. Valid: Plan(tp=8, pp=16, dp=128).")
+    if batch_seqs is None:
+        raise BadInput("batch_seqs is not given. Valid: sequences in a step, for example batch_seqs=2048.")
+    training = Training(model, usual_seq_len(model) if seq_len is None else seq_len, batch_seqs)
+    software = stack if isinstance(stack, Stack) else _stack(stack or USUAL_STACK)
+    known = known_cluster(cluster)
+    check_plan(plan, training, known)
+    check_stack(plan, training, software)
+    num_steps = 1.0 if tokens is None else positive(tokens, "tokens") / training.batch_tokens
+    plans = PlanBatch.of([plan])
+    return transformer.estimate(training, known, plans, software, convention=convention, num_steps=num_steps)
+
+
+def usual_seq_len(model: Transformer) -> int:
+    """Return the sequence length that is taken where none is given: as many positions as are learned, or 4,096."""
+    return model.num_positions or USUAL_SEQ_LEN
 
 
 def limits(

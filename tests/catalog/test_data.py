@@ -3,6 +3,7 @@
 import csv
 import re
 import shutil
+from dataclasses import fields
 
 import msgspec
 import pytest
@@ -23,6 +24,18 @@ from walltime.catalog import (
     parameter_sets,
     read_toml,
 )
+from walltime.catalog.fitted import (
+    fitted_ids,
+    kernels_record,
+    links_record,
+    memory_record,
+    passes_record,
+    training_record,
+)
+from walltime.catalog.stacks import stack_ids, stack_record
+from walltime.engines.calibration import AcceleratorNumbers, StackNumbers
+from walltime.engines.stack import stack
+from walltime.engines.transformer_memory import MemoryNumbers
 from walltime.hardware import Accelerator, cluster
 from walltime.problems import BadInput
 
@@ -31,6 +44,9 @@ SETS = parameter_sets()
 TOML = sorted(data_root().rglob("*.toml"))
 BIB_KEYS = re.findall(r"^@\w+\{([^,\s]+),", (data_root() / "sources.bib").read_text(encoding="utf-8"), re.MULTILINE)
 PUBLISHED = sorted((data_root() / "published").glob("*.csv"))
+MEASURED = sorted((data_root() / "published" / "measured").glob("*.csv"))
+READ_OFF = "fernandez2024_all_reduce"
+"""Points of one figure: its source stands with the numbers that were fitted on them."""
 
 
 def records():
@@ -58,8 +74,93 @@ CHIPS = [
 
 def test_every_file_is_a_record_that_loads():
     assert {"datasheet", "Erdil2024"} <= set(SETS)
-    assert len(EVERY_RECORD) == len(TOML)
+    fitted = [*fitted_ids("kernels"), *fitted_ids("links"), memory_record(), passes_record(), training_record()]
+    assert len(EVERY_RECORD) + len(fitted) + len(stack_ids()) == len(TOML)
     assert len(CHIPS) > 10
+
+
+def fitted_blocks():
+    """Everything that was fitted or estimated, by file and name."""
+    for chip in fitted_ids("kernels"):
+        for name, block in kernels_record(chip).matmul.items():
+            yield f"{chip}.{name}", block
+        for name, kernel in kernels_record(chip).attention.items():
+            yield f"{chip}.{name}.forward", kernel.forward
+            yield f"{chip}.{name}.backward", kernel.backward
+    for network in fitted_ids("links"):
+        for block in links_record(network).level:
+            yield f"{network}.{block.name}", block
+    for kind in ("accelerator", "stack"):
+        for name, block in getattr(training_record(), kind).items():
+            yield f"training.{kind}.{name}", block
+    for name, block in memory_record().stack.items():
+        yield f"memory.{name}", block
+
+
+FITTED = list(fitted_blocks())
+
+
+@pytest.mark.parametrize(("name", "block"), FITTED, ids=[name for name, _ in FITTED])
+def test_what_is_fitted_says_on_what_and_what_is_estimated_has_a_range(name, block):
+    if block.source:
+        assert block.source in BIB_KEYS
+    if block.kind == "fitted":
+        assert block.locator.strip()
+        assert block.rows > 0
+    else:
+        assert block.note.strip()
+        assert block.low or (name.startswith("training.") and name.endswith(".default")), "an estimate needs a range"
+    assert block.low.keys() == block.high.keys() <= block.values.keys()
+    assert set(block.estimated) <= block.values.keys()
+    for error in (block.median_error, block.p90_error, block.held_out_median_error, block.held_out_p90_error):
+        assert error is None or 0 <= error < 1
+
+
+def test_fitted_records_are_named_after_their_files():
+    assert [kernels_record(name).accelerator for name in fitted_ids("kernels")] == fitted_ids("kernels")
+    assert [links_record(name).network for name in fitted_ids("links")] == fitted_ids("links")
+    assert fitted_ids("kernels") == parameter_set("datasheet").ids(AcceleratorRecord)
+    assert fitted_ids("links") == parameter_set("datasheet").ids(NetworkRecord)
+    for name in fitted_ids("links"):
+        level_names = [level.name for level in parameter_set("datasheet").get(NetworkRecord, name).level]
+        assert [level.name for level in links_record(name).level] == level_names
+
+
+def test_fitted_numbers_are_what_the_engine_reads():
+    """Each name is a field of the engine's, and the engine lacks none."""
+    for kind, record in ((AcceleratorNumbers, training_record().accelerator), (StackNumbers, training_record().stack)):
+        names = {field.name for field in fields(kind)}
+        assert record["default"].values.keys() == names
+        assert all(block.values.keys() <= names for block in record.values())
+    names = {field.name for field in fields(MemoryNumbers)}
+    assert all(block.values.keys() == names for block in memory_record().stack.values())
+    assert memory_record().usable.keys() <= set(fitted_ids("kernels"))
+    for number in memory_record().usable.values():
+        assert number.kind in ("derived", "estimate") or number.source in BIB_KEYS
+
+
+def test_passes_are_counted_and_explained():
+    for name, count in passes_record().passes.items():
+        assert count.forward >= 0 <= count.backward, name
+        assert count.forward + count.backward > 0, name
+        assert count.note.strip(), name
+
+
+@pytest.mark.parametrize("name", stack_ids())
+def test_a_software_stack_loads_by_each_of_its_names(name):
+    record = stack_record(name)
+    assert record.id == name
+    assert "ddp" in record.pipeline_sharding or "zero1" in record.pipeline_sharding
+    for citation in record.sources:
+        assert citation.source in BIB_KEYS
+        assert citation.locator.strip()
+    for one in (name, name.upper(), *record.aliases):
+        assert stack(one).id == name
+
+
+def test_an_unknown_software_stack_has_a_near_match():
+    with pytest.raises(BadInput, match=r"unknown software stack 'torchtitn'\. Did you mean 'torchtitan'"):
+        stack("torchtitn")
 
 
 @pytest.mark.parametrize(("name", "record"), EVERY_RECORD)
@@ -342,7 +443,44 @@ def test_a_second_source_is_near_the_first():
                 assert number.note or second.note, (label(record), path)
 
 
-@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
+def test_measured_rows_say_where_they_are_from(path):
+    """Their source is a file of its own, which the README beside it lists."""
+    listed = (path.parent / "README.md").read_text(encoding="utf-8")
+    assert f"`{path.name}`" in listed
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    for row in rows:
+        assert row["source_id"].strip()
+        assert row["source_ref"].strip()
+        assert row["quality"] in ("A", "B", "C")
+        assert row["scope"].strip()
+        shown = [row[name] for name in ("step_time_s", "tokens_per_s_per_gpu", "model_tflops_per_gpu", "mem_gb")]
+        assert any(shown) or row["hfu_tflops_per_gpu"] or row["mfu"]
+        assert all(float(number) > 0 for number in shown if number)
+
+
+def test_every_file_of_measured_rows_is_listed():
+    listed = re.findall(
+        r"^\| `(\w+\.csv)`", (MEASURED[0].parent / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert sorted(listed) == [path.name for path in MEASURED]
+
+
+def test_points_read_off_a_figure_are_whole():
+    path = data_root() / "published" / f"{READ_OFF}.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 50
+    for row in rows:
+        assert int(row["nodes"]) > 1
+        assert 1e6 <= int(row["size_bytes"]) <= 1e11
+        assert 1e9 <= float(row["busbw_bytes_per_s"]) <= 1e12
+    assert any("fernandez2024" in block.locator + block.note for _, block in FITTED)
+
+
+@pytest.mark.parametrize("path", [p for p in PUBLISHED if p.stem != READ_OFF], ids=lambda path: path.stem)
 def test_published_rows_have_a_source(path):
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

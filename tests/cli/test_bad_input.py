@@ -34,7 +34,7 @@ NAMES = {
     "limits --set network.nvlnk.latency=1us": "'nvlnk'. Did you mean 'nvlink'?",
     "limits --set accelerator.memroy=1GB": "'accelerator.memroy'. Did you mean 'accelerator.memory'?",
     "estimate mlp-12288 --on 8xh100-sxm --pp 2 --schedule zerobubble": "'zerobubble'. Did you mean 'zero-bubble'?",
-    "estimate llama-3.1-405b --on 8xh100-sxm": "unknown model 'llama-3.1-405b'",
+    "estimate llama-3.1-450b --on 8xh100-sxm": "unknown model 'llama-3.1-450b'. Did you mean 'llama-3.1-405b'?",
     "limit --on h100-sxm": "unknown command 'limit'. Did you mean 'limits'?",
     "verify matmul x.jsonl --fix finer_grid": "unknown fix 'finer_grid'. Did you mean 'finer_cluster_grid'?",
     "show h1oo-sxm": "'h1oo-sxm'. Did you mean 'h100-sxm'?",

@@ -29,8 +29,10 @@ _DECIDED = 0.8
 """A number whose uncertainty is at most this share of its prior's is decided by rows."""
 FIXED = ("overlap_pp", "dropout_slowdown")
 """Numbers that no row of the files can tell from others."""
-RELATIVE, _LOOSENESS = ("kernel_efficiency",), 10
-"""Numbers that compare stacks with each other, so that what is usual stays near the prior."""
+RELATIVE = ("kernel_efficiency",)
+"""Numbers that compare stacks with each other, so that what is usual is 1."""
+_STIFFNESS, _STIFFNESS_OF_RELATIVE = 3, 10
+"""How many times narrower the prior of what is usual is than that of what is special: one stack does not move it."""
 USUAL = "default"
 """Owner of the numbers that are usual."""
 Kind = Literal["accelerator", "stack"]
@@ -77,7 +79,7 @@ def parameters_of(kind: Kind, owners: Sequence[str]) -> list[Parameter]:
         is_share = prior.high[name] < 1
         low, mean, high = (encode(v[name], is_share=is_share) for v in (prior.low, prior.values, prior.high))
         sigma = (high - low) / _SIGMAS_IN_RANGE
-        width = sigma / _LOOSENESS if name in RELATIVE else sigma
+        width = sigma / (_STIFFNESS_OF_RELATIVE if name in RELATIVE else _STIFFNESS)
         found.append(Parameter(kind, USUAL, name, mean, width, is_share))
         found += [Parameter(kind, owner, name, 0.0, sigma, is_share) for owner in owners]
     return found
@@ -139,7 +141,8 @@ def _numbers(parameters: Sequence[Parameter], x: Floats, batch: CaseBatch) -> Ca
             mine[parameter.name] = mine.get(parameter.name, 0.0) + value
             shares[parameter.name] = parameter.is_share
     values = {
-        kind: {name: decode(at, is_share=shares[name]) for name, at in mine.items()} for kind, mine in coordinates.items()
+        kind: {name: decode(at, is_share=shares[name]) for name, at in mine.items()}
+        for kind, mine in coordinates.items()
     }
     base = calibration(batch.cluster, USUAL)
     chip = AcceleratorNumbers(**(training_record().accelerator["prior"].values | values["accelerator"]))
@@ -182,7 +185,7 @@ class _Rows:
         return slopes
 
 
-def fit(cases: Sequence[Case], chosen: Mask | None = None) -> Fit:
+def fit(cases: Sequence[Case], chosen: Mask | None = None, start: Fit | None = None) -> Fit:
     """Fit all numbers of the accelerators and stacks that occur.
 
     Parameters
@@ -191,6 +194,8 @@ def fit(cases: Sequence[Case], chosen: Mask | None = None) -> Fit:
         Measured rows; those of the core scope with a measured time count.
     chosen : (cases,)
         Those of them to fit on; all by default.
+    start
+        A fit from whose numbers the search starts; by default from the priors. It ends at the same minimum.
     """
     used = np.array([case.is_core and bool(case.step_time_s) for case in cases])
     if chosen is not None:
@@ -206,9 +211,15 @@ def fit(cases: Sequence[Case], chosen: Mask | None = None) -> Fit:
             prior_mean=np.array([parameter.mean for parameter in fitted.parameters]),
             prior_sigma=np.array([parameter.sigma for parameter in fitted.parameters]),
             prior_weight=_PRIOR_WEIGHT,
-        )
+        ),
+        None if start is None else _started(fitted.parameters, start),
     )
     return Fit(fitted.parameters, solution.x, solution.sigma_shares)
+
+
+def _started(parameters: Sequence[Parameter], start: Fit) -> Floats:
+    known = {(p.kind, p.owner, p.name): x for p, x in zip(start.parameters, start.x, strict=True)}
+    return np.array([known.get((p.kind, p.owner, p.name), p.mean) for p in parameters])
 
 
 def _source_weights(cases: Sequence[Case]) -> Floats:
@@ -264,7 +275,7 @@ def main() -> None:
     head = path.read_text(encoding="utf-8").split("[accelerator.default]")[0]
     fitted = fit(cases)
     path.write_text(training_toml(fitted, cases, head), encoding="utf-8")
-    print(f"{fitted.num_decided} of {len(fitted.parameters)} numbers decided by rows: {path.name}")
+    sys.stdout.write(f"{fitted.num_decided} of {len(fitted.parameters)} numbers decided by rows: {path.name}\n")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import cProfile
 import pstats
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,17 +14,27 @@ import click
 import numpy as np
 
 from walltime.cli.common import emit_json, json_option
-from walltime.engines import Assumptions, matmul_device, step_terms
+from walltime.engines import Assumptions, matmul_device, step_terms, transformer
+from walltime.engines.calibration import calibration
+from walltime.engines.stack import stack
 from walltime.hardware import cluster
 from walltime.limits import RunFamily, frontier
 from walltime.physics.matmul import mlp_layer_matmul_time_s
-from walltime.plan import DEGREES, MlpPlanBatch
+from walltime.plan import DEGREES, MlpPlanBatch, PlanBatch
+from walltime.problems import NegativeAnswer
 from walltime.report.terminal import table
 from walltime.search.executors import available_cores, workers
 from walltime.studies.erdil2024 import CurveKey, Study, question, study_curves
+from walltime.workload import Training
+from walltime.workload.catalog import transformer as catalog_transformer
 
 _BLOCK = 4096
 _BLOCKS = 100
+_TRANSFORMER_BLOCK = 8192
+_TRANSFORMER_BLOCKS = 12
+_GPUS = 16384
+_ONE_ESTIMATE = ("estimate", "llama-3.1-405b", "--on", f"{_GPUS}xh100-sxm", "--tp", "8", "--pp", "16", "--cp", "2")
+_ONE_BATCH = ("--seq-len", "8192", "--batch", "2048")
 
 
 @click.command("bench", short_help="How fast is this build?")
@@ -30,8 +42,10 @@ _BLOCKS = 100
 def command(as_json: bool) -> None:
     """How fast is this build, and what limits it?
 
-    Computes the 19 curves of the paper's studies (a curve that several studies show once), single curves, and the
-    engine on random plans. Figures are seconds on this machine now; compare builds in one run on one machine.
+    Computes the 19 curves of the paper's studies (a curve that several studies show once), single curves, the
+    theory's engine on random plans, the transformer engine on random plans of Llama 3.1 405B (time and memory), and one
+    estimate from the command line, process start included. Figures are seconds on this machine now; compare builds in
+    one run on one machine.
     """
     start_up_cpu_s = time.process_time()
     result: dict[str, Any] = {"cores": available_cores(), "start_up_cpu_s": round(start_up_cpu_s, 3)}
@@ -42,6 +56,8 @@ def command(as_json: bool) -> None:
     frontier(question(h100, "corrected"))
     result["erdil_corrected_full_curve_s"] = time.perf_counter() - started
     result |= _engine()
+    result |= _transformer_engine()
+    result["transformer_estimate_cli_s"] = _estimate_cli_s()
     result["erdil_study_limited_by"] = _shares(lambda: frontier(question(h100, "as_published")))
     if as_json:
         emit_json("bench", {}, result, [])
@@ -114,6 +130,53 @@ def _random_plans() -> MlpPlanBatch:
     degrees["ep"][:] = 1
     microbatches = 2.0 ** rng.integers(3, 12, _BLOCK)
     return MlpPlanBatch(**degrees, num_microbatches=microbatches, interleave=np.ones(_BLOCK))
+
+
+def _transformer_engine() -> dict[str, Any]:
+    """Time the transformer engine on one core: step, bounds and memory of every plan."""
+    on, software = cluster("h100-sxm", _GPUS), stack("megatron-core")
+    training = Training(catalog_transformer("llama-3.1-405b"), 8192, 2**17)
+    plans, numbers = _random_transformer_plans(), calibration(on, software.id)
+
+    def whole() -> None:
+        for _ in range(_TRANSFORMER_BLOCKS):
+            result = transformer.estimate(training, on, plans, software, numbers=numbers)
+            assert len(result.time_s) == len(result.fits) == len(plans)
+
+    whole()
+    return {"transformer_plans_per_s": _TRANSFORMER_BLOCK * _TRANSFORMER_BLOCKS / _best_of(3, whole)}
+
+
+def _random_transformer_plans() -> PlanBatch:
+    """Return plans with random powers of two that fill the cluster."""
+    rng = np.random.default_rng(0)
+    tp, cp, pp, vpp, micro_batch = (2.0 ** rng.integers(0, most, _TRANSFORMER_BLOCK) for most in (4, 3, 5, 3, 2))
+    one, dp = np.ones(_TRANSFORMER_BLOCK), _GPUS / (tp * cp * pp)
+    return PlanBatch(
+        tp=tp,
+        cp=cp,
+        dp=dp,
+        pp=pp,
+        ep=one,
+        etp=one,
+        shard=dp,
+        micro_batch=micro_batch,
+        vpp=np.where(pp > 1, vpp, one),
+        recompute_layers=one,
+        recompute="selective",
+    )
+
+
+def _estimate_cli_s() -> float:
+    """Return the seconds on the clock of one ``walltime estimate`` in a process of its own, the best of three."""
+    program = (sys.executable, "-c", "from walltime.cli import main; main()")
+    spent = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = subprocess.run([*program, *_ONE_ESTIMATE, *_ONE_BATCH], capture_output=True, check=False)
+        spent.append(time.perf_counter() - started)
+        assert done.returncode in (0, NegativeAnswer.exit_code), done.stderr
+    return min(spent)
 
 
 def _shares(call: Callable[[], object]) -> dict[str, float]:

@@ -47,14 +47,16 @@ cluster_options = options(
     ),
     click.option("--precision", metavar="NAME", help="Number format of matmuls: bf16, fp16, fp8, ... Default: 16-bit."),
 )
-family_options = options(
+law_options = options(
     click.option("--dense", "sparsity", flag_value="dense", default=None, help="Dense models (the default)."),
     click.option("--sparse", "sparsity", flag_value="sparse", help="Mixtures of experts by the sparsity law."),
     click.option("--batch-law", metavar="LAW", help="How batches grow: default, deepseek or none."),
+)
+family_options = options(
+    law_options,
     click.option("--seq-len", type=int, metavar="TOKENS", help="Tokens in a sequence; default 2048."),
 )
-model_options = options(
-    click.option("--engine", default=None, metavar="ENGINE", help="erdil: the theory of Erdil & Schneider-Joseph."),
+reading_options = options(
     click.option("--assumptions", metavar="NAME", help="as_published (default) or corrected."),
     click.option("--fix", "fix", multiple=True, metavar="NAME", help="Mend one published defect (repeat)."),
     click.option(
@@ -65,10 +67,15 @@ model_options = options(
     ),
     click.option("--space", metavar="NAME", help="Plans tried: published or full. Default: full if corrected."),
 )
+model_options = options(
+    click.option("--engine", default=None, metavar="ENGINE", help="erdil: the theory of Erdil & Schneider-Joseph."),
+    reading_options,
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 
 
 _TEXT, _WHOLE, _NUMBER, _TEXTS, _YES_NO = "text", "a whole number", "a number", "a list of texts", "true or false"
+_TEXT_OR_YES_NO = "text, true or false"
 _QUANTITY, _DEGREES = "text or a number", "a whole number, text or a list of whole numbers"
 _IN_RUN_FILES = {
     **dict.fromkeys(("on", "parameters", "precision", "sparsity", "batch_law", "engine", "assumptions"), _TEXT),
@@ -80,14 +87,27 @@ _IN_RUN_FILES = {
     "fraction": _NUMBER,
     "recompute": _YES_NO,
 }
-"""What each field of a run file must be; without further fields, it is one or more of these."""
+"""What each field of a run file of the theory must be; without further fields, it is one or more of these."""
+_IN_FILES_OF_REAL_MODELS = {
+    **dict.fromkeys(("on", "parameters", "precision", "engine", "model", "schedule", "sharding"), _TEXT),
+    **dict.fromkeys(("cp_algorithm", "order", "stack", "attention", "convention"), _TEXT),
+    "set": _TEXTS,
+    **dict.fromkeys(("batch_tokens", "tokens"), _QUANTITY),
+    **dict.fromkeys(("seq_len", "batch", "tp", "cp", "dp", "pp", "ep", "etp", "vpp", "micro_batch", "shard"), _WHOLE),
+    **dict.fromkeys(("sequence_parallel", "reshard", "offload_optimizer", "explain"), _YES_NO),
+    "recompute": _TEXT_OR_YES_NO,
+    "recompute_layers": _NUMBER,
+}
+"""The same of a real model."""
 
 
-def read_scenario(path: Path | None, allowed: Collection[str]) -> dict[str, Any]:
+def read_scenario(path: Path | None, allowed: Collection[str], *, real_model: bool = False) -> dict[str, Any]:
     """Read a run's TOML file, whose keys are the flags' names; flags override it.
 
-    A cluster file that it names lies beside it, unless the path is absolute.
+    A cluster file that it names lies beside it, unless the path is absolute; so does a model file of a
+    ``real_model``.
     """
+    kinds = _IN_FILES_OF_REAL_MODELS if real_model else _IN_RUN_FILES
     if path is None:
         return {}
     content = read_toml(path)
@@ -96,21 +116,23 @@ def read_scenario(path: Path | None, allowed: Collection[str]) -> dict[str, Any]
     for key, value in content.items():
         if key not in allowed:
             raise BadInput(f"{path}: {unknown('field', key, allowed)}")
-        if not _is(_IN_RUN_FILES[key], value):
-            raise BadInput(f"{path}: {key}={_as_in_toml(value)} must be {_IN_RUN_FILES[key]}.")
-    return content | ({"on": _beside(path, content["on"])} if "on" in content else {})
+        if not _is(kinds[key], value):
+            raise BadInput(f"{path}: {key}={_as_in_toml(value)} must be {kinds[key]}.")
+    files = ("on", "model") if real_model else ("on",)
+    return content | {key: _beside(path, content[key]) for key in files if key in content}
 
 
 def _is(kind: str, value: Any) -> bool:
     """Whether a value read from TOML is of a kind."""
     if isinstance(value, bool):
-        return kind == _YES_NO
+        return kind in (_YES_NO, _TEXT_OR_YES_NO)
     if isinstance(value, list):
         return (kind == _TEXTS and all(isinstance(item, str) for item in value)) or (
             kind == _DEGREES and all(_is(_WHOLE, item) for item in value)
         )
     kinds: dict[str, tuple[type, ...]] = {
         _TEXT: (str,),
+        _TEXT_OR_YES_NO: (str,),
         _WHOLE: (int,),
         _NUMBER: (int, float),
         _QUANTITY: (str, int, float),
@@ -126,10 +148,10 @@ def _as_in_toml(value: Any) -> str:
 
 
 def _beside(path: Path, on: str) -> str:
-    """Return a cluster's name as it is, a cluster file's path from where the run file is."""
+    """Return a cluster's or a model's name as it is, the path of its file from where the run file is."""
     match = _TIMES_ACCELERATOR.fullmatch(on.strip())
     times, name = (on.strip()[: match.start(2)], match[2]) if match else ("", on.strip())
-    if not (name.endswith(".toml") or "/" in name):
+    if not api.is_path(name):
         return on
     there = path.parent / name
     return f"{times}{there}" if there.is_absolute() else f"{times}./{there}"

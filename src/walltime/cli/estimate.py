@@ -1,289 +1,185 @@
 """``walltime estimate``: how long is a step, does it fit, and where does the time go?"""
 
-import bisect
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from walltime import api
+from walltime.catalog import read_toml
 from walltime.cli.common import (
-    cluster_inputs,
     cluster_options,
-    emit_json,
-    family_options,
     json_option,
+    law_options,
     merged,
-    model_options,
+    options,
     read_scenario,
-    resolve_cluster,
-    resolve_engine,
-    resolve_family,
-    resolve_reading,
-    texts,
-    typed,
+    reading_options,
 )
-from walltime.engines import Assumptions, Estimate
-from walltime.hardware import Cluster
-from walltime.plan import DEGREES, SCHEDULES, MlpPlan, check_mlp_plan, divisors
-from walltime.problems import BadInput, NegativeAnswer, unknown
-from walltime.report.estimate import estimate_text, memory_bytes_per_gpu
-from walltime.search import FULL
-from walltime.units import LARGEST_SIZE, format_si, format_time, parse_quantity, whole, whole_in
-from walltime.workload import MlpStack
+from walltime.plan import RECOMPUTES
+from walltime.problems import BadInput, unknown
+from walltime.workload import Transformer
 
-_PLAN_KEYS = (*DEGREES, "microbatches", "interleave", "schedule", "recompute")
-_MODEL_KEYS = ("model", "sparsity", "batch_law", "seq_len", "d_ff", "layers", "experts", "batch_tokens")
-_OTHER_KEYS = (
-    "on",
-    "parameters",
-    "set",
-    "precision",
-    "engine",
-    "assumptions",
-    "fix",
-    "overlap",
-    "cluster_choice",
-    "space",
+_OF_BOTH = (
+    *("model", "on", "parameters", "set", "precision", "engine", "seq_len", "batch_tokens"),
+    *("dp", "tp", "pp", "ep", "schedule", "recompute"),
 )
+_OF_THEORY = (
+    *("sparsity", "batch_law", "d_ff", "layers", "experts", "tp_model", "tp_ff", "microbatches", "interleave"),
+    *("assumptions", "fix", "overlap", "cluster_choice", "space"),
+)
+_OF_REAL_MODELS = (
+    *("batch", "tokens", "cp", "etp", "vpp", "micro_batch", "shard", "sharding", "recompute_layers", "order"),
+    *("sequence_parallel", "reshard", "cp_algorithm", "offload_optimizer", "stack", "attention", "convention"),
+    "explain",
+)
+_ENGINES = ("erdil", "transformer")
 
 
 def _degree_option(name: str, text: str) -> Callable[[Any], Any]:
-    flag = f"--{name.replace('_', '-')}"
-    return click.option(flag, name, metavar="N[,N...]", help=f"{text}; a list places it by network level.")
+    return click.option(f"--{name.replace('_', '-')}", name, metavar="N[,N...]", help=text)
+
+
+def _number_option(name: str, text: str) -> Callable[[Any], Any]:
+    return click.option(f"--{name.replace('_', '-')}", name, type=int, metavar="N", help=text)
+
+
+_theory_options = options(
+    _number_option("d_ff", "mlp-D: width of the hidden layer. Default 4 x d_model."),
+    _number_option("layers", "mlp-D: layers. Default: the depth law."),
+    _number_option("experts", "mlp-D: experts a layer. Default: 1, or the sparsity law."),
+    _degree_option("tp_model", "mlp-D: tensor parallelism over d_model, or a list by network level."),
+    _degree_option("tp_ff", "mlp-D: tensor parallelism over d_ff, or a list by network level."),
+    _number_option("microbatches", "mlp-D: microbatches a pipeline. Default: the fewest that fill it."),
+    _number_option("interleave", "mlp-D: model chunks a pipeline stage. Default 1."),
+    reading_options,
+)
+_plan_options = options(
+    _degree_option("dp", "Data parallelism. Default: what the cluster leaves. mlp-D: or a list by network level."),
+    click.option("--tp", metavar="N", help="Tensor parallelism. mlp-D: split in two as is fastest."),
+    _degree_option("pp", "Pipeline parallelism. mlp-D: or a list by network level."),
+    _degree_option("ep", "Expert parallelism, inside dp. mlp-D: or a list by network level."),
+    click.option(
+        "--schedule",
+        metavar="NAME",
+        help="Of the pipeline: 1f1b (default), gpipe, zb-h1, zb-h2, zb-v or dualpipe. mlp-D: 1f1b or zero-bubble.",
+    ),
+    click.option(
+        "--recompute",
+        is_flag=False,
+        flag_value="full",
+        metavar="[KIND]",
+        help="Compute activations again in the backward pass: none, selective or full, which it is without a KIND.",
+    ),
+)
+_real_options = options(
+    _number_option("batch", "Sequences in a step; or give --batch-tokens."),
+    click.option("--tokens", metavar="TOKENS", help="Tokens of the whole run, e.g. 15T, for days and GPU-hours."),
+    _number_option("cp", "Context parallelism."),
+    _number_option("etp", "Tensor parallelism inside an expert: 1 (default) or tp."),
+    _number_option("vpp", "Model chunks a pipeline stage holds (interleaving). Default 1."),
+    _number_option("micro_batch", "Sequences that a pipeline works on at a time. Default 1."),
+    click.option("--sharding", metavar="NAME", help="ddp, zero1, zero2 or zero3 (FSDP). Default: what the stack does."),
+    _number_option("shard", "Data-parallel ranks that state is shared out over (hybrid shard). Default: all."),
+    click.option("--recompute-layers", type=float, metavar="SHARE", help="Share of the layers, where it is full."),
+    click.option(
+        "--sequence-parallel/--no-sequence-parallel",
+        default=None,
+        help="Split norms and residuals along the sequence over tp. Default: what the stack does.",
+    ),
+    click.option(
+        "--reshard/--no-reshard", default=None, help="zero3: drop parameters between forward and backward pass."
+    ),
+    click.option("--cp-algorithm", metavar="NAME", help="ring (default) or all-to-all."),
+    click.option("--offload-optimizer", is_flag=True, default=None, help="Optimizer state and step on the host."),
+    click.option("--order", metavar="LIST", help="Placement from the inside out. Default tp,cp,ep,dp,pp."),
+    click.option("--stack", metavar="NAME", help="Training software. Default megatron-core."),
+    click.option("--attention", metavar="KERNEL", help="Instead of the stack's: unfused, flash2, flash3, ..."),
+    click.option("--convention", metavar="NAME", help="How model FLOP are counted. Default causal-attention."),
+    click.option("--explain", is_flag=True, default=None, help="What each part is, and what its numbers stand on."),
+)
 
 
 @click.command("estimate", short_help="How long is a step, does it fit, and where does the time go?")
 @click.argument("model", required=False)
 @cluster_options
-@family_options
-@click.option("--d-ff", type=int, metavar="N", help="Width of the hidden layer. Default 4 x d_model.")
-@click.option("--layers", type=int, metavar="N", help="Layers. Default: the depth law.")
-@click.option("--experts", type=int, metavar="N", help="Experts a layer. Default: 1, or the sparsity law.")
-@click.option("--batch-tokens", metavar="TOKENS", help="Tokens in a step, e.g. 16M. Default: the batch law.")
-@_degree_option("dp", "Data parallelism")
-@click.option("--tp", metavar="N", help="Tensor parallelism, split in two as is fastest.")
-@_degree_option("tp_model", "Tensor parallelism over d_model")
-@_degree_option("tp_ff", "Tensor parallelism over d_ff")
-@_degree_option("pp", "Pipeline parallelism")
-@_degree_option("ep", "Expert parallelism")
+@click.option("--engine", metavar="ENGINE", help="transformer, or erdil (the theory). Default: by the model.")
+@click.option("--batch-tokens", metavar="TOKENS", help="Tokens in a step, e.g. 16M. mlp-D: default the batch law.")
 @click.option(
-    "--microbatches", type=int, metavar="N", help="Microbatches a pipeline. Default: the fewest that fill it."
+    "--seq-len",
+    type=int,
+    metavar="TOKENS",
+    help="Tokens in a sequence. Default: learned positions, or 4096. mlp-D: 2048.",
 )
-@click.option("--interleave", type=int, metavar="N", help="Model chunks a pipeline stage. Default 1.")
-@click.option("--schedule", metavar="NAME", help="1f1b or zero-bubble. Default 1f1b.")
-@click.option("--recompute", is_flag=True, default=None, help="Compute activations again in the backward pass.")
-@model_options
+@_plan_options
+@_real_options
+@law_options
+@_theory_options
 @json_option
 def command(model: str | None, as_json: bool, **flags: Any) -> None:
     """How long is a step, does it fit, and where does the time go?
 
-    MODEL is mlp-D, the theory's model of width D (its depth and batch by the scaling laws), or a TOML file whose
-    keys are the flags. Without a plan, the best one is searched for.
+    MODEL is a name of the catalog (walltime show models), a TOML file of a model, or mlp-D, the theory's model of width
+    D (its depth and batch by the scaling laws; without a plan, the best one is searched for). Or it is a TOML file of
+    a run, whose keys are the flags.
 
     \b
+    walltime estimate llama-3.1-405b --on 16384xh100-sxm --tp 8 --pp 16 --seq-len 8192 --batch 2048
     walltime estimate mlp-53248 --on 8388608xh100-sxm
     walltime estimate mlp-12288 --on 2048xh100-sxm --tp-model 4 --tp-ff 8 --pp 64 --schedule zero-bubble
     """
-    is_file = model is not None and (model.endswith(".toml") or "/" in model)
-    allowed = {*_PLAN_KEYS, "tp", *_MODEL_KEYS, *_OTHER_KEYS}
-    scenario = read_scenario(Path(str(model)) if is_file else None, allowed)
-    flags["model"] = None if is_file else model
-    values = merged(flags, scenario)
-    resolve_engine(values)
-    read, cluster = resolve_reading(values), resolve_cluster(values, needs_count=True)
-    workload = _model(values)
-    given = _plans(values, workload, cluster)
-    if given:
-        _must_fill(values, given[0], workload, cluster)
-    try:
-        plans = given or [api.search(workload, cluster, **read)]
-    except NegativeAnswer as answer:
-        if as_json:
-            nothing = {"plan": None, "fits": False, "reason": str(answer)}
-            emit_json("estimate", _inputs(values, workload, cluster, read), nothing, [])
-        raise
-    results = [api.estimate(workload, cluster, plan, assumptions=read["assumptions"]) for plan in plans]
-    result = min(results, key=lambda one: float(one.time_s[0]))
-    warnings = _warnings(result, workload, read["assumptions"])
-    if as_json:
-        emit_json("estimate", _inputs(values, workload, cluster, read), _document(result, not given), warnings)
+    if model is None and flags["recompute"] not in (None, *RECOMPUTES):
+        model, flags["recompute"] = flags["recompute"], "full"  # MODEL followed a bare --recompute
+    path = Path(model) if model and api.is_path(model) else None
+    is_run = path is not None and not _describes_model(read_toml(path))
+    flags["model"] = None if is_run else model
+    values = _values(flags, path if is_run else None)
+    if _engine(values) == "erdil":
+        from walltime.cli import estimate_theory
+
+        estimate_theory.run(values, as_json=as_json)
     else:
-        click.echo(estimate_text(result, workload, cluster, searched=not given))
-        for warning in warnings:
-            click.echo(f"note: {warning}", err=True)
-    if not result.fits[0]:
-        needed, there = sum(memory_bytes_per_gpu(result).values()), cluster.accelerator.hbm_bytes
-        raise NegativeAnswer(
-            f"does not fit: weights, gradients and optimizer state need {format_si(needed, 'B')} of "
-            f"{format_si(there, 'B')} per accelerator."
-        )
+        from walltime.cli import estimate_transformer
+
+        estimate_transformer.run(values, as_json=as_json)
 
 
-def _model(values: Mapping[str, Any]) -> MlpStack:
-    name = typed(values, "model", str)
-    if not name:
-        raise BadInput("no model is named. Valid: mlp-D with D = d_model (mlp-53248), or a TOML file.")
-    return api.model(
-        name,
-        **resolve_family(values),
-        d_ff=typed(values, "d_ff", int),
-        num_layers=typed(values, "layers", int),
-        num_experts=typed(values, "experts", int),
-        batch_tokens=_batch_tokens(values),
-    )
+def _describes_model(content: Mapping[str, Any]) -> bool:
+    """Whether a TOML file is of a model, not of a run: it has dimensions, or a name and nothing of a run."""
+    dimensions = {"id", *(field.name for field in fields(Transformer))}
+    if "dimensions" in content:
+        return True
+    return not content.keys() & {"model", "on"} and bool(content.keys() & dimensions)
 
 
-def _batch_tokens(values: Mapping[str, Any]) -> int | None:
-    given = values.get("batch_tokens")
-    if given is None:
-        return None
-    tokens = parse_quantity(str(given), "tokens", "batch_tokens")
-    if tokens != int(tokens):
-        raise BadInput(f"batch_tokens={given} must be a whole number.")
-    return int(tokens)
+def _values(flags: Mapping[str, Any], path: Path | None) -> dict[str, Any]:
+    """Return the flags over a run file; refuse what belongs to the other kind of model."""
+    content = read_toml(path) if path else {}
+    name = flags["model"] or content.get("model")
+    real = not api.is_theory(name) if isinstance(name, str) else bool(content.keys() & set(_OF_REAL_MODELS))
+    others = _OF_THEORY if real else _OF_REAL_MODELS
+    for key in others:
+        if isinstance(name, str) and (flags[key] not in (None, ()) or key in content):
+            raise BadInput(_foreign(key, name, real, f"{path}: " if path and key in content else ""))
+    allowed = {*_OF_BOTH, *(_OF_REAL_MODELS if real else _OF_THEORY)}
+    return merged(flags, read_scenario(path, allowed, real_model=real))
 
 
-def _warnings(result: Estimate, model: MlpStack, read: Assumptions) -> list[str]:
-    """Say so where defect 1 changes the answer."""
-    mended = api.estimate(
-        model, result.cluster, result.plans.plan(0), assumptions=read.with_fix("zero_bubble_latency_order")
-    )
-    if float(mended.time_s[0]) == float(result.time_s[0]):
-        return []
-    return [
-        "as published, zero-bubble pipelines drop their network latency; with it this step takes "
-        f"{format_time(float(mended.time_s[0]))} (--fix zero_bubble_latency_order)"
-    ]
+def _foreign(key: str, name: str, real: bool, where: str) -> str:
+    flag = f"--{key.replace('_', '-')}"
+    if real:
+        return f"{where}{key} ({flag}) is for the theory's models, mlp-D; {name} is not one of them."
+    return f"{where}{key} ({flag}) is for real models (llama-3.1-405b); {name} is one of the theory's."
 
 
-def _plans(values: Mapping[str, Any], model: MlpStack, cluster: Cluster) -> list[MlpPlan]:
-    """Return the plan that was described, one for each split where only --tp is given; none if none was."""
-    tp = values.get("tp")
-    if tp is None:
-        plan = _plan(values, cluster)
-        return [plan] if plan else []
-    if values.get("tp_model") is not None or values.get("tp_ff") is not None:
-        raise BadInput("--tp is split in two by itself. Valid: --tp, or --tp-model and --tp-ff.")
-    degree = whole_in(str(tp), "tp", LARGEST_SIZE)
-    splits = FULL.splits(model, degree)
-    if not splits:
-        near = ", ".join(str(tp) for tp in _nearest_tp(model, degree))
-        raise BadInput(
-            f"tp={degree} has no split that divides d_model={model.d_model} and d_ff={model.d_ff}. Nearest: {near}."
-        )
-    plans = [_plan({**values, "tp_model": tp_model, "tp_ff": tp_ff}, cluster) for tp_model, tp_ff in splits]
-    return [plan for plan in plans if plan]
-
-
-def _nearest_tp(model: MlpStack, degree: int) -> list[int]:
-    """Return the largest degree below that splits into a divisor of d_model and one of d_ff, and the smallest above."""
-    of_ff = divisors(model.d_ff)
-    below, above = [], []
-    for tp_model in divisors(model.d_model):
-        at = bisect.bisect_right(of_ff, degree // tp_model)
-        below += [tp_model * of_ff[at - 1]] if at else []
-        above += [tp_model * of_ff[at]] if at < len(of_ff) else []
-    return [max(below), *([min(above)] if above else [])]
-
-
-def _must_fill(values: Mapping[str, Any], plan: MlpPlan, model: MlpStack, cluster: Cluster) -> None:
-    """Refuse a plan that does not occupy the cluster, and name one degree with which it would."""
-    num_gpus = cluster.num_gpus or 0
-    if plan.is_placed or plan.num_gpus == num_gpus:
-        return
-    check_mlp_plan(plan, model, cluster.with_num_gpus(plan.num_gpus))
-    hint = f"--on {plan.num_gpus}x{cluster.id}"
-    for name in ("dp", "tp", "pp", "ep") if values.get("tp") is not None else DEGREES:
-        present = plan.degree("tp_model") * plan.degree("tp_ff") if name == "tp" else plan.degree(name)
-        degree, rest = divmod(num_gpus * present, plan.num_gpus)
-        if not rest and _divides({**values, name: degree}, model, cluster):
-            hint = f"{name}={degree}"
-            break
-    try:
-        check_mlp_plan(plan, model, cluster)
-    except BadInput as problem:
-        raise BadInput(f"{problem} Valid: {hint}.") from None
-
-
-def _divides(values: Mapping[str, Any], model: MlpStack, cluster: Cluster) -> bool:
-    """Whether the plan that is described divides model and cluster."""
-    try:
-        check_mlp_plan(_plans(values, model, cluster)[0], model, cluster)
-    except BadInput:
-        return False
-    return True
-
-
-def _plan(values: Mapping[str, Any], cluster: Cluster) -> MlpPlan | None:
-    """Return the plan that was described, None if none was."""
-    if all(values.get(name) is None for name in _PLAN_KEYS):
-        return None
-    schedule = typed(values, "schedule", str, "1f1b")
-    if schedule not in SCHEDULES:
-        raise unknown("schedule", schedule, SCHEDULES)
-    degrees = _degrees(values, cluster)
-    pp = MlpPlan(**degrees).degree("pp")
-    counts = typed(values, "microbatches", int) or (2 * pp if schedule == "zero-bubble" else pp)
-    return MlpPlan(
-        **degrees,
-        num_microbatches=typed(values, "microbatches", int, counts),
-        interleave=typed(values, "interleave", int, 1),
-        schedule=schedule,
-        recompute=typed(values, "recompute", bool, False),
-    )
-
-
-def _degrees(values: Mapping[str, Any], cluster: Cluster) -> dict[str, Any]:
-    """Read degrees; if one is a list by level, the others must be lists or 1."""
-    read = {name: _degree(name, values[name]) for name in DEGREES if values.get(name) is not None}
-    if not any(isinstance(degree, tuple) for degree in read.values()):
-        return read
-    levels = cluster.network.num_levels
-    full: dict[str, Any] = {}
-    for name in DEGREES:
-        degree = read.get(name, 1)
-        if degree != 1 and not isinstance(degree, tuple):
-            given = next(other for other in read if isinstance(read[other], tuple))
-            raise BadInput(
-                f"{name}={degree} is not placed, but {given} is. Valid: a list of {levels} degrees for each "
-                f"({', '.join(cluster.network.level_names)}), or none."
-            )
-        full[name] = degree if isinstance(degree, tuple) else (1,) * levels
-    return full
-
-
-def _degree(name: str, value: Any) -> int | tuple[int, ...]:
-    parts = value if isinstance(value, list) else str(value).split(",")
-    numbers = [whole(part, name) if isinstance(part, int) else whole_in(str(part), name) for part in parts]
-    return numbers[0] if len(numbers) == 1 and not isinstance(value, list) else tuple(numbers)
-
-
-def _inputs(values: Mapping[str, Any], model: MlpStack, cluster: Cluster, read: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **cluster_inputs(cluster),
-        "engine": "erdil",
-        "model": vars(model),
-        "assumptions": vars(read["assumptions"]),
-        "space": read["space"],
-        "set": texts(values, "set"),
-    }
-
-
-def _document(result: Estimate, searched: bool) -> dict[str, Any]:
-    row = result.to_rows()[0]
-    return {
-        "plan": {**vars(result.plans.plan(0)), "num_gpus": row["num_gpus"], "searched": searched},
-        "step_time_s": row["step_time_s"],
-        "lower_s": row["lower_s"],
-        "upper_s": row["upper_s"],
-        "utilization": row["utilization"],
-        "run_time_s": row["run_time_s"],
-        "num_steps": result.num_steps,
-        "parts_s": {name: float(part[0]) for name, part in result.parts_s.items()},
-        "busy_s": {name: float(part[0]) for name, part in result.busy_s.items()},
-        "fits": row["fits"],
-        "memory_bytes_per_gpu": memory_bytes_per_gpu(result),
-        "memory_capacity_bytes_per_gpu": result.cluster.accelerator.hbm_bytes,
-    }
+def _engine(values: Mapping[str, Any]) -> str:
+    """Return the engine of the model, which is also the only one that may be named."""
+    name, asked = values.get("model"), values.get("engine")
+    fitting = "transformer" if name and not api.is_theory(name) else "erdil"
+    if asked is not None and asked not in _ENGINES:
+        raise unknown("engine", asked, _ENGINES)
+    if asked not in (None, fitting):
+        raise BadInput(f"engine={asked} does not know {name}. Valid: {fitting}.")
+    return fitting

@@ -12,6 +12,7 @@ _COMMANDS = {
     "estimate": "How long is a step, does it fit, and where does the time go?",
     "limits": "How far can training scale: end of linear scaling, latency wall.",
     "reproduce": "A paper's figures and tables, its numbers beside ours.",
+    "validate": "Predicted against measured training steps, by source.",
     "verify": "This build against reference values.",
     "show": "What is in the catalog, and says who?",
     "bench": "How fast is this build?",

@@ -18,6 +18,7 @@ from walltime.catalog import (
     parameter_sets,
     sources,
 )
+from walltime.cli import show_engine
 from walltime.cli.common import emit_json, json_option
 from walltime.engines import FIXES, Assumptions
 from walltime.limits.scaling_laws import BATCH_LAWS, DATA_LAWS, DEPTH_LAWS, SPARSITY_LAWS
@@ -32,6 +33,7 @@ _RECORDS: dict[str, Any] = {
     "networks": NetworkRecord,
     "clusters": ClusterRecord,
 }
+_OF_THE_ENGINE = ("models", "stacks", *show_engine.FITTED_KINDS)
 
 
 def _record_rows(kind: str) -> list[Row]:
@@ -85,6 +87,9 @@ def _source_rows() -> list[Row]:
 
 _KINDS: dict[str, Callable[[], list[Row]]] = {
     **{kind: functools.partial(_record_rows, kind) for kind in _RECORDS},
+    "models": show_engine.model_rows,
+    "stacks": show_engine.stack_rows,
+    **{kind: functools.partial(show_engine.fitted_rows, kind) for kind in show_engine.FITTED_KINDS},
     "constants": _constant_rows,
     "laws": _law_rows,
     "assumptions": _assumption_rows,
@@ -102,12 +107,15 @@ _KINDS: dict[str, Callable[[], list[Row]]] = {
 def command(what: str | None, name: str | None, parameters: str | None, as_json: bool) -> None:
     """What is in the catalog, and says who?
 
-    WHAT is a kind (accelerators, efficiencies, networks, clusters, constants, laws, assumptions, schedules,
-    parameter-sets, sources) or a name; with a NAME, every number of it and where it is from.
+    WHAT is a kind (accelerators, efficiencies, networks, clusters, models, stacks, kernels, links, training, memory,
+    constants, laws, assumptions, schedules, parameter-sets, sources) or a name; with a NAME, every number of it and
+    where it is from. Fitted numbers (kernels, links, training, memory) say on how many rows and how well.
 
     \b
     walltime show accelerators
     walltime show h100-sxm
+    walltime show llama-3.1-405b
+    walltime show kernels h100-sxm
     walltime show clusters gb200-nvl72
     """
     if what is None:
@@ -146,8 +154,8 @@ def _listed(rows: list[Row]) -> str:
 
 def _details(what: str, name: str | None, parameters: str | None) -> list[Row]:
     """Return every number of the records of this name."""
-    kinds, label = ([what], name) if name is not None else (list(_RECORDS), what)
-    if name is not None and what not in _RECORDS:
+    kinds, label = ([what], name) if name is not None else ([*_RECORDS, *_OF_THE_ENGINE], what)
+    if name is not None and what not in (*_RECORDS, *_OF_THE_ENGINE):
         if what in _KINDS:
             found = [row for row in _KINDS[what]() if row["id"] == name]
             if not found:
@@ -158,12 +166,14 @@ def _details(what: str, name: str | None, parameters: str | None) -> list[Row]:
     rows: list[Row] = []
     for numbers in sets:
         for kind in kinds:
-            for record in numbers.all(_RECORDS[kind]):
+            for record in numbers.all(_RECORDS[kind]) if kind in _RECORDS else ():
                 labels = filter(None, (getattr(record, "id", None) or record.accelerator, getattr(record, "name", "")))
                 if str(label).lower() in (x.lower() for x in (*labels, *getattr(record, "aliases", []))):
                     rows += _details_of(numbers.name, kind, record)
+    if parameters is None or parameters.lower() == DATASHEET:
+        rows += [row for kind in kinds if kind in _OF_THE_ENGINE for row in show_engine.details(kind, str(label))]
     if not rows:
-        names = [row["id"] for kind in kinds for row in _record_rows(kind)]
+        names = [name for kind in kinds for name in _names(kind)]
         names = names if name is not None else [*names, *_KINDS]
         raise unknown(
             "name" if name is None else what.removesuffix("s"),
@@ -172,6 +182,10 @@ def _details(what: str, name: str | None, parameters: str | None) -> list[Row]:
             see=f"walltime show {what}" if name is not None else "walltime show",
         )
     return rows
+
+
+def _names(kind: str) -> list[str]:
+    return [row["id"] for row in _record_rows(kind)] if kind in _RECORDS else show_engine.names(kind)
 
 
 def _details_of(numbers: str, kind: str, record: Any) -> list[Row]:

@@ -14,11 +14,13 @@ from walltime.hardware import Cluster
 from walltime.physics import links
 from walltime.physics.kernels import AttentionKernel, AttentionPass, MatmulKernel, attention_time_s, matmul_time_s
 from walltime.physics.links import LinkLevel
-from walltime.plan import Precision
+from walltime.plan import PRECISIONS, Precision
 from walltime.plan.placement import Span
 from walltime.problems import BadInput
 
 _SIXTEEN_BIT = ("bf16", "fp16")
+_FORMATS: Mapping[str, str] = {"fp8-block": "fp8", "mxfp8": "fp8", "nvfp4": "fp4"}
+"""Number formats on a datasheet that a precision of plans stands for, where it is called otherwise."""
 _FLASH2 = ("flash-attention-2", "composable-kernel-2024", "aiter", "cudnn", "splash")
 _ATTENTION = {
     "flash1": _FLASH2,
@@ -30,7 +32,13 @@ _ATTENTION = {
 
 @dataclass(frozen=True)
 class Links:
-    """Collectives on one network; messages as `walltime.physics.links` has them."""
+    """Collectives on one network; messages as `walltime.physics.links` has them.
+
+    Attributes
+    ----------
+    levels
+        Of the network, innermost first, at the cluster's bandwidths.
+    """
 
     levels: tuple[LinkLevel, ...]
 
@@ -132,7 +140,19 @@ class StackNumbers:
 
 @dataclass(frozen=True)
 class Kernels:
-    """The kernels of one accelerator and their datasheet rates, dense. [FLOP/s], [B/s]"""
+    """The kernels of one accelerator and their datasheet rates.
+
+    Attributes
+    ----------
+    matmul
+        By number format.
+    attention
+        Fused attention, by kernel.
+    peak_flop_per_s
+        Dense peaks, by number format. [FLOP/s]
+    hbm_bytes_per_s
+        Memory bandwidth. [B/s]
+    """
 
     matmul: Mapping[str, MatmulKernel]
     attention: Mapping[str, AttentionKernel]
@@ -160,13 +180,14 @@ class Kernels:
         BadInput
             The accelerator has no such format.
         """
-        kind = {"fp8-block": "fp8", "mxfp8": "fp8", "nvfp4": "fp4"}.get(precision, precision)
+        kind = _FORMATS.get(precision, precision)
         peaks = self.peak_flop_per_s
         if kind not in peaks and kind in _SIXTEEN_BIT:
             kind = next((other for other in _SIXTEEN_BIT if other in peaks), kind)
         if kind not in peaks:
+            valid = [name for name in PRECISIONS if _FORMATS.get(name, name) in peaks]
             raise BadInput(
-                f"precision={precision} needs {kind}, which the accelerator lacks. Valid: {', '.join(peaks)}."
+                f"precision={precision} needs {kind}, which the accelerator lacks. Valid: {', '.join(valid)}."
             )
         named = self.matmul
         kernel = named.get(kind) or named.get("fp8" if kind == "fp4" else "bf16") or next(iter(named.values()))
@@ -175,7 +196,15 @@ class Kernels:
 
 @dataclass(frozen=True)
 class Calibration:
-    """An accelerator, a network and a software stack, as the engine sees them together."""
+    """An accelerator, a network and a software stack, as the engine sees them together.
+
+    Attributes
+    ----------
+    cluster
+        What they describe.
+    links, kernels, chip, stack
+        The network's collectives, the accelerator's kernels, what it sustains, what the software adds.
+    """
 
     cluster: Cluster
     links: Links

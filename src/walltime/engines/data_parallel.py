@@ -20,6 +20,7 @@ class DataParallel:
         self, training: Training, plans: PlanBatch, stack: Stack, numbers: Calibration, groups: dict[str, Span]
     ) -> None:
         self.plans, self.stack, self.numbers, self.groups = plans, stack, numbers, groups
+        self.reduce_bytes = plans.gradient_bytes or stack.reduce_bytes
         m = training.model
         self.model = m
         num_layers = m.num_layers + m.num_mtp_layers
@@ -53,13 +54,13 @@ class DataParallel:
 
     def _per_step(self, layers: Numeric, forward_s: Numeric, backward_s: Numeric) -> tuple[Floats, Floats]:
         """DDP and ZeRO-1/2: gradients once a step, and where the optimizer is sharded, parameters once."""
-        stack, links = self.stack, self.numbers.links
+        links = self.numbers.links
         dense, experts = self.layers * self.dense_layer + self.table, self.layers * self.expert_layer
         has_experts = bool(np.any(experts))
         if self.plans.sharding == "ddp":
-            reduce = links.all_reduce_time_s(dense * stack.reduce_bytes, self.groups["data"])
+            reduce = links.all_reduce_time_s(dense * self.reduce_bytes, self.groups["data"])
             if has_experts:
-                own = links.all_reduce_time_s(experts * stack.reduce_bytes, self.groups["expert_data"])
+                own = links.all_reduce_time_s(experts * self.reduce_bytes, self.groups["expert_data"])
                 reduce = reduce + own * (experts > 0)
             gather: Numeric = 0.0
         else:
@@ -90,7 +91,7 @@ class DataParallel:
         return time_s
 
     def _scattered(self, dense: Numeric, experts: Numeric) -> Floats:
-        width = self.stack.reduce_bytes
+        width = self.reduce_bytes
         time_s = self.numbers.links.reduce_scatter_time_s(dense * width, self.groups["shard"])
         if np.any(experts):
             own = self.numbers.links.reduce_scatter_time_s(experts * width, self.groups["expert_data"])
@@ -101,7 +102,7 @@ class DataParallel:
         """Gradients that shard groups exchange with their copies. [s]"""
         if not np.any(self.plans.shard < self.plans.dp):
             return 0.0
-        message = dense * self.stack.reduce_bytes / (self.plans.shard * self.plans.cp)
+        message = dense * self.reduce_bytes / (self.plans.shard * self.plans.cp)
         return self.numbers.links.all_reduce_time_s(message, self.groups["replica"])
 
     def _hidden(self, comm_s: Numeric, window_s: Numeric) -> Numeric:

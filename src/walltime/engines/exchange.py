@@ -16,8 +16,14 @@ from walltime.workload import Training
 class LayerExchange:
     """Time of one layer's communication in one microbatch, nothing hidden. [s]
 
-    ``tp`` and ``ep`` are of one direction (forward, and again backward); ``cp`` of the forward pass, twice that
-    backward.
+    Attributes
+    ----------
+    tp_dense, tp_moe
+        Of tensor parallelism in a layer of either kind, in one direction.
+    cp
+        Of context parallelism in the forward pass; backward it is twice that.
+    ep
+        Of expert parallelism, in one direction.
     """
 
     tp_dense: Numeric

@@ -11,6 +11,7 @@ from walltime.physics.memory_bound import Passes as Count
 from walltime.physics.memory_bound import pass_bytes, passes
 from walltime.plan import PlanBatch, Precision
 from walltime.workload import Training
+from walltime.workload.padding import padded_vocab_size
 
 _WORD = 2  # bytes of a bf16 or fp16 element
 _PARTS = ("matmul", "attention", "memory_bound")
@@ -18,7 +19,13 @@ _PARTS = ("matmul", "attention", "memory_bound")
 
 @dataclass
 class Work:
-    """Time of one pass over a layer (or over embedding and output layer), by part. [s]"""
+    """Time of one pass over a layer (or over embedding and output layer), by part. [s]
+
+    Attributes
+    ----------
+    matmul, attention, memory_bound
+        Linear layers; what stands between queries and values; everything else that the accelerator does.
+    """
 
     matmul: Numeric = 0.0
     attention: Numeric = 0.0
@@ -42,7 +49,13 @@ class Work:
 
 @dataclass
 class Passes:
-    """Forward, backward and recomputation of a layer."""
+    """Work of a layer by direction.
+
+    Attributes
+    ----------
+    forward, backward, recompute
+        The two passes, and what the second repeats of the first.
+    """
 
     forward: Work = field(default_factory=Work)
     backward: Work = field(default_factory=Work)
@@ -152,7 +165,9 @@ class LayerModel:
 
         return Passes(work(count.forward), work(count.backward))
 
-    def _recomputed(self, work: Passes, *, attention_core: bool = False, second_matmul: bool = False, last: bool = False) -> Passes:
+    def _recomputed(
+        self, work: Passes, *, attention_core: bool = False, second_matmul: bool = False, last: bool = False
+    ) -> Passes:
         """Add what recomputation repeats of a forward pass."""
         kind = self.plans.recompute
         if kind == "full" and not (last and self.stack.early_stop):
@@ -208,7 +223,9 @@ class LayerModel:
             keys = self.seq_len if causal else window - window * (window / self.seq_len) / 2
             dims = (m.head_dim, m.value_dim)
             queries = self.seq_len / plans.cp
-            times_s = numbers.flash_time_s(self.stack.attention, plans.micro_batch * heads, queries, keys, dims, causal, self.stack.dropout)
+            times_s = numbers.flash_time_s(
+                self.stack.attention, plans.micro_batch * heads, queries, keys, dims, causal, self.stack.dropout
+            )
             forward, backward = times_s
             return Passes(Work(attention=forward), Work(attention=backward))
         batch = plans.micro_batch * heads
@@ -261,7 +278,11 @@ class LayerModel:
         width = m.d_ff_expert / plans.etp
         grouped = self._linear(each, m.d_model, (1 + m.gated_mlp) * width, local, experts=True)
         grouped += self._linear(each, width, m.d_model, local, experts=True)
-        work = grouped + self._activation(routed * width, plain=1 * m.expert_bias) + self._elementwise(routed * m.d_model, passes("permute")) * 2
+        work = (
+            grouped
+            + self._activation(routed * width, plain=1 * m.expert_bias)
+            + self._elementwise(routed * m.d_model, passes("permute")) * 2
+        )
         work += self._linear(self.split_tokens, m.d_model, m.num_experts, eight_bit=False)
         if np.any(m.d_ff_shared):
             work += self._mlp(m.d_ff_shared) * (np.asarray(m.d_ff_shared) > 0)
@@ -284,8 +305,7 @@ class LayerModel:
 
 def padded_vocabulary(vocab_size: Numeric, tp: Numeric, multiple: int) -> Floats:
     """Rows of the embedding table as the framework pads it: a multiple of ``multiple`` x ``tp``."""
-    block = multiple * tp
-    return np.asarray(np.ceil(vocab_size / block) * block)
+    return np.asarray(padded_vocab_size(vocab_size, multiple * tp))
 
 
 def _as_attention(work: Work) -> Work:

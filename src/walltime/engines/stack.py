@@ -33,6 +33,8 @@ class Stack:
 
     Attributes
     ----------
+    id, name
+        In the catalog, and in words.
     attention
         The kernel that computes attention.
     fused_norm, fused_activation, fused_rotary, fused_loss, fused_optimizer

@@ -16,7 +16,7 @@ from walltime.engines.what_if import accelerator_ratios
 from walltime.hardware import Cluster
 from walltime.plan import PlanBatch
 from walltime.workload import Training
-from walltime.workload.flop import Convention, model_flop_per_token
+from walltime.workload.flop import Convention, forward_flop_per_token, head_flop, model_flop_per_token
 
 
 @dataclass(frozen=True, repr=False)
@@ -132,14 +132,17 @@ def estimate(
         stack=stack,
         convention=convention,
         peak_flop_per_s=numbers.kernels.of(plans.precision)[1],
-        hardware_flop=flop * _passes(plans) / 3,
+        hardware_flop=flop + _recomputed_flop(training, plans, convention),
     )
 
 
-def _passes(plans: PlanBatch) -> Floats:
-    """Forward passes that a step amounts to: three, and one more for what is recomputed in full."""
-    again = plans.recompute_layers if plans.recompute == "full" else 0.0
-    return 3 + again + np.zeros_like(plans.tp)
+def _recomputed_flop(training: Training, plans: PlanBatch, convention: Convention) -> Floats:
+    """FLOP of a step that full recomputation repeats: the forward pass of its layers, the output layer excepted."""
+    if plans.recompute != "full":
+        return np.zeros_like(plans.tp)
+    model, causal = training.model, convention in ("6N", "6N-active-without-embedding", "causal-attention")
+    layers = forward_flop_per_token(model, training.seq_len, causal=causal) - head_flop(model)
+    return np.asarray(training.batch_tokens * layers * plans.recompute_layers)
 
 
 def memory_numbers(stack_id: str) -> MemoryNumbers:

@@ -11,7 +11,12 @@ from walltime.plan import PipelineSchedule
 class StageTimes(NamedTuple):
     """Time of one microbatch on one stage, all its chunks together. [s]
 
-    ``weight_gradient`` is the part of ``backward`` that may be put off (the gradient of the weights).
+    Attributes
+    ----------
+    forward, backward
+        The two passes.
+    weight_gradient
+        The part of ``backward`` that may be put off: the gradient of the weights.
     """
 
     forward: Floats

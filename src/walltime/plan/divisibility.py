@@ -147,8 +147,10 @@ def _check_experts(plan: Plan, model: Transformer) -> None:
     ranks = plan.tp * plan.cp * plan.dp
     if ranks % (plan.ep * plan.etp):
         valid = [d for d in divisors(model.num_experts) if ranks % (d * plan.etp) == 0]
-        of = "ep" if plan.etp == 1 else f"ep x etp={plan.ep * plan.etp}, so"
-        raise BadInput(f"{of} ep={plan.ep} does not divide tp x cp x dp={ranks}. Nearest: {nearest(plan.ep, valid)}.")
+        inside = "" if plan.etp == 1 else f" with etp={plan.etp}"
+        raise BadInput(
+            f"ep={plan.ep}{inside} does not divide tp x cp x dp={ranks}. Nearest: {nearest(plan.ep, valid)}."
+        )
 
 
 def _check_batch(plan: Plan, training: Training) -> None:

@@ -64,6 +64,8 @@ class Plan:
         Optimizer state and step live on the host.
     gradient_bytes
         Width of the gradients that are kept and reduced; 0 means what the software stack does. [B]
+    order
+        Kinds of parallelism as they are laid out on the network, innermost first.
     """
 
     tp: int = 1

@@ -11,6 +11,7 @@ _ACCELERATORS: tuple[tuple[str, str], ...] = (
     (r"gb200", "gb200"),
     (r"gh200", "gh200"),
     (r"b300", "b300"),
+    (r"b200.*power.limit", "b200-power-limited"),
     (r"b200", "b200"),
     (r"h200", "h200"),
     (r"h800", "h800"),

@@ -22,15 +22,15 @@ RULES: tuple[FrameworkRule, ...] = (
     FrameworkRule(r"megatron[-_ ]?deep-?speed|deep-?speed.{0,20}megatron|neox|mt-?nlg|bigsci", "megatron-deepspeed"),
     FrameworkRule(r"nemo[-_ ]?megatron 22|nemo[-_ ]?megatron 23\.0[1-3]", "nemo-megatron-2022"),
     FrameworkRule(
-        r"megatron[- ]?bridge|nemo[ -]*(?:nemo|v)? ?2[5-9]\.(?:0[4-9]|1\d)|\(v2[5-9]\.(?:0[4-9]|1\d)|nemo[ -]*(?:nemo|v)? ?2[6-9]"
-        r"|\(v2[6-9]\.|primus|transformer ?engine 2",
+        r"megatron[- ]?bridge|nemo[ -]*(?:nemo|v)? ?2[5-9]\.(?:0[4-9]|1\d)|\(v2[5-9]\.(?:0[4-9]|1\d)"
+        r"|nemo[ -]*(?:nemo|v)? ?2[6-9]|\(v2[6-9]\.|primus|transformer ?engine 2",
         "megatron-core-2025",
     ),
     FrameworkRule(
         r"nemo\b|megatron[- ]?bridge|megatron[- ]?core|\bmcore|primus|transformer ?engine|megascale|hai-llm|pai-mega",
         "megatron-core",
     ),
-    FrameworkRule(r"megatron-lm \(modified\)", "megatron-lm-2022"),
+    FrameworkRule(r"megatron-lm \(modified\)", "megatron-lm-2024"),
     FrameworkRule(r"aleph|hagemann|\bscaling\b", "aleph-scaling"),
     FrameworkRule(r"deep-?speed|\bzero-?(1|2|3|infinity|offload|\b)", "deepspeed"),
     FrameworkRule(

@@ -32,6 +32,7 @@ DEFAULTS: dict[str, StackDefaults] = {
     "megatron-lm-2020": StackDefaults("ddp", sequence_parallel=False, precision="fp16"),
     "megatron-lm-2021": StackDefaults("ddp", sequence_parallel=False, precision="fp16"),
     "megatron-lm-2022": StackDefaults("ddp", sequence_parallel=False, precision="fp16"),
+    "megatron-lm-2024": StackDefaults("zero1", sequence_parallel=True, precision="bf16"),
     "megatron-deepspeed": StackDefaults("ddp", sequence_parallel=False, precision="fp16"),
     "nemo-megatron-2022": StackDefaults("zero1", sequence_parallel=True, precision="bf16"),
     "megatron-core-2025": StackDefaults("zero1", sequence_parallel=True, precision="bf16"),

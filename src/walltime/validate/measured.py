@@ -182,8 +182,10 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
     for name in header:
         if header.count(name) > 1:
             raise BadInput(f"{path}:1: column {name!r} stands there twice.")
+        if name in COLUMNS:
+            continue
         near = difflib.get_close_matches(name.lower(), COLUMNS, n=1, cutoff=_LOOKS_LIKE)
-        if name not in COLUMNS and near and near[0] not in header:
+        if near and near[0] not in header:
             raise BadInput(f"{path}:1: unknown column {name!r}. Did you mean {near[0]!r}?")
     missing = [name for name in REQUIRED if name not in header]
     if missing:

@@ -5,13 +5,12 @@ integers) or arrays with axis plans (`walltime.workload.stacking.stacked`).
 """
 
 from dataclasses import dataclass, fields
-from types import SimpleNamespace
 from typing import Any
 
 from walltime.workload.transformer import Transformer
 
-Dimensions = Transformer | SimpleNamespace
-"""A model, or a namespace with the fields of many models as arrays (plans,)."""
+Dimensions = Transformer
+"""A model, or many whose fields are arrays (plans,)."""
 Count = Any
 """A whole number, or an array of them (plans,)."""
 
