@@ -22,7 +22,7 @@ from walltime.engines.calibration import AcceleratorNumbers, Calibration, StackN
 from walltime.validate.cases import Case, read_cases
 from walltime.validate.predict import CaseBatch, batch_step, case_batches
 
-_SCALE, _PRIOR_WEIGHT, _DIFFERENCE = 0.05, 0.02, 1e-3
+_SCALE, _PRIOR_WEIGHT, _DIFFERENCE = 0.05, 0.03, 1e-3
 _SIGMAS_IN_RANGE = 4
 """The catalog's low and high are two standard deviations of the prior to either side."""
 _DECIDED = 0.8
@@ -132,7 +132,7 @@ class Fit:
 
 
 def _numbers(parameters: Sequence[Parameter], x: Floats, batch: CaseBatch) -> Calibration:
-    owners = {"accelerator": batch.cluster.accelerator.id, "stack": batch.stack.id}
+    owners = {"accelerator": _family(batch), "stack": batch.stack.id}
     coordinates: dict[str, dict[str, float]] = {"accelerator": {}, "stack": {}}
     shares = {}
     for parameter, value in zip(parameters, x, strict=True):
@@ -155,7 +155,7 @@ class _Rows:
     def __init__(self, rows: Sequence[Case]) -> None:
         self.batches = case_batches(rows)
         self.measured = np.log([case.step_time_s or np.nan for case in rows])
-        chips = sorted({batch.cluster.accelerator.id for batch in self.batches})
+        chips = sorted({_family(batch) for batch in self.batches})
         self.parameters = (
             *parameters_of("accelerator", chips),
             *parameters_of("stack", sorted({batch.stack.id for batch in self.batches})),
@@ -179,7 +179,7 @@ class _Rows:
                 continue
             moved = x.copy()
             moved[j] += _DIFFERENCE
-            mine = [b for b in self.batches if parameter.owner in (b.cluster.accelerator.id, b.stack.id)]
+            mine = [b for b in self.batches if parameter.owner in (_family(b), b.stack.id)]
             slopes[:, j] = (self._changed(moved, mine, present.copy()) - present) / _DIFFERENCE
             slopes[:, usual[parameter.kind, parameter.name]] += slopes[:, j]
         return slopes
@@ -262,7 +262,11 @@ def _block(fitted: Fit, cases: Sequence[Case], kind: Kind, owner: str) -> str:
 
 
 def _owner(case: Case, kind: Kind) -> str:
-    return case.machine.accelerator if kind == "accelerator" else case.stack
+    return training_record().family_of(case.machine.accelerator) if kind == "accelerator" else case.stack
+
+
+def _family(batch: CaseBatch) -> str:
+    return training_record().family_of(batch.cluster.accelerator.id)
 
 
 def main() -> None:

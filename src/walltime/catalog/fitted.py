@@ -116,6 +116,11 @@ class TrainingRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     schema: Literal[1]
     accelerator: dict[str, FittedBlock]
     stack: dict[str, FittedBlock]
+    family: dict[str, str] = {}
+
+    def family_of(self, accelerator: str) -> str:
+        """Return the accelerator under whose name one's numbers stand: the same chip in another form."""
+        return self.family.get(accelerator, accelerator)
 
 
 class MemoryRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -332,7 +332,9 @@ def calibration(cluster: Cluster, stack_id: str) -> Calibration:
         links=network_links(cluster),
         kernels=_as_set(kernels(cluster.accelerator.id), cluster),
         chip=_sustaining(
-            AcceleratorNumbers(**_numbers(AcceleratorNumbers, record.accelerator, cluster.accelerator.id)),
+            AcceleratorNumbers(
+                **_numbers(AcceleratorNumbers, record.accelerator, record.family_of(cluster.accelerator.id))
+            ),
             accelerator_ratios(cluster).achievable,
         ),
         stack=StackNumbers(**_numbers(StackNumbers, record.stack, stack_id)),

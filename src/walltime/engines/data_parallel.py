@@ -20,7 +20,7 @@ class DataParallel:
         self, training: Training, plans: PlanBatch, stack: Stack, numbers: Calibration, groups: dict[str, Span]
     ) -> None:
         self.plans, self.stack, self.numbers, self.groups = plans, stack, numbers, groups
-        self.reduce_bytes = plans.gradient_bytes or stack.reduce_bytes
+        self.reduce_bytes = stack.reduce_bytes
         m = training.model
         self.model = m
         num_layers = m.num_layers + m.num_mtp_layers

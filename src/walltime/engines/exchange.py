@@ -20,8 +20,8 @@ class LayerExchange:
     ----------
     tp_dense, tp_moe
         Of tensor parallelism in a layer of either kind, in one direction.
-    cp
-        Of context parallelism in the forward pass; backward it is twice that.
+    cp, cp_backward
+        Of context parallelism, forward and backward: a ring then carries keys, values and their gradients.
     ep
         Of expert parallelism, in one direction.
     """
@@ -29,6 +29,7 @@ class LayerExchange:
     tp_dense: Numeric
     tp_moe: Numeric
     cp: Numeric
+    cp_backward: Numeric
     ep: Numeric
 
 
@@ -52,14 +53,14 @@ class Exchange:
         message = self.tokens * self.token_bytes
         one = self._tensor(message) if np.any(plans.tp > 1) else np.zeros_like(plans.tp)
         count = 2 - np.asarray(m.parallel_attention)
-        cp = np.zeros_like(plans.tp)
-        if np.any(plans.cp > 1):
-            cp = self._context()
+        cp = self._context() if np.any(plans.cp > 1) else np.zeros_like(plans.tp)
+        contexts = cp, cp * (2 if plans.cp_algorithm == "ring" else 1)
         if not np.any(m.num_experts):
-            return LayerExchange(one * count, 0.0, cp, 0.0)
+            return LayerExchange(one * count, 0.0, *contexts, 0.0)
         split = (plans.etp > 1) * self._tensor(message * np.maximum(m.top_k, 1)) if np.any(plans.etp > 1) else 0.0
         ep = 2 * self._dispatch_s() if np.any(plans.ep > 1) else 0.0
-        return LayerExchange(one * count, one + split, cp, ep)
+        shared = one * (np.asarray(m.d_ff_shared) > 0)
+        return LayerExchange(one * count, one + shared + split, *contexts, ep)
 
     def _context(self) -> Floats:
         """Keys and values passed round the ring, or heads exchanged for sequence and back."""

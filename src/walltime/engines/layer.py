@@ -106,9 +106,6 @@ class LayerModel:
         self.split_tokens = self.tokens / plans.tp if plans.sequence_parallel else self.tokens
         self.is_low = plans.precision not in ("bf16", "fp16")
         self.gradient_bytes = 2 * stack.gradient_bytes if stack.accumulation == "fused" else _WORD
-        self.fused_norm = stack.fused_norm or stack.compiled
-        self.fused_rotary = stack.fused_rotary or stack.compiled
-        self.fused_activation = stack.fused_activation or stack.compiled
 
     def layers(self) -> Layers:
         """Return the time of each kind of layer."""
@@ -192,7 +189,7 @@ class LayerModel:
         if np.any(latent):
             projections = projections * (1 - latent) + self._latent_projections(query, value) * latent
         output = self._recomputed(self._linear(self.tokens, value, m.d_model), second_matmul=True)
-        rotary = passes("rotary") if self.fused_rotary else passes("rotary_unfused")
+        rotary = passes("rotary") if self.stack.fused_rotary else passes("rotary_unfused")
         rotated = self._recomputed(self._elementwise(self.tokens * (query + kv_heads * m.head_dim), rotary))
         return (
             projections + rotated + self._recomputed(self._scores(heads), attention_core=True) + output + self._norms()
@@ -244,7 +241,7 @@ class LayerModel:
     def _norms(self) -> Passes:
         m = self.model
         size = self.split_tokens * m.d_model
-        norm = passes("norm") if self.fused_norm else passes("norm_unfused")
+        norm = passes("norm") if self.stack.fused_norm else passes("norm_unfused")
         work = self._elementwise(size, norm) * m.norms_per_layer + self._elementwise(size, passes("residual")) * 2
         if self.stack.dropout:
             work += self._elementwise(size, passes("dropout")) * 2
@@ -260,7 +257,7 @@ class LayerModel:
     def _activation(self, num_elements: Numeric, *, plain: Numeric = 0) -> Passes:
         """Return the activation function, unfused for the share ``plain`` of models whose form no kernel fuses."""
         unfused = self._activation_kernels(num_elements, "_unfused")
-        if not self.fused_activation:
+        if not self.stack.fused_activation:
             return unfused
         fused = self._activation_kernels(num_elements, "")
         return fused * (1 - plain) + unfused * plain if np.any(plain) else fused
@@ -276,17 +273,15 @@ class LayerModel:
         routed = self.tokens * m.top_k * plans.etp / plans.tp
         each = routed / local
         width = m.d_ff_expert / plans.etp
-        grouped = self._linear(each, m.d_model, (1 + m.gated_mlp) * width, local, experts=True)
-        grouped += self._linear(each, width, m.d_model, local, experts=True)
-        work = (
-            grouped
-            + self._activation(routed * width, plain=1 * m.expert_bias)
-            + self._elementwise(routed * m.d_model, passes("permute")) * 2
-        )
-        work += self._linear(self.split_tokens, m.d_model, m.num_experts, eight_bit=False)
+        up = self._linear(each, m.d_model, (1 + m.gated_mlp) * width, local, experts=True)
+        up += self._activation(routed * width, plain=1 * m.expert_bias)
+        up += self._elementwise(routed * m.d_model, passes("permute")) * 2
+        up += self._linear(self.split_tokens, m.d_model, m.num_experts, eight_bit=False)
+        down = self._linear(each, width, m.d_model, local, experts=True)
+        work = self._recomputed(up) + self._recomputed(down, second_matmul=True)
         if np.any(m.d_ff_shared):
             work += self._mlp(m.d_ff_shared) * (np.asarray(m.d_ff_shared) > 0)
-        return self._recomputed(work)
+        return work
 
     def _ends(self) -> Passes:
         """Embedding, last norm, output layer and loss, and those of multi-token prediction; never recomputed."""

@@ -1,11 +1,11 @@
 """Software stacks: which kernels are fused, what overlaps, what a parameter costs in bytes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from walltime.catalog.stacks import stack_record
-from walltime.plan import SHARDINGS, Sharding
+from walltime.plan import SHARDINGS, PlanBatch, Sharding
 
 AttentionKernel = Literal["unfused", "fused-softmax", "flash1", "flash2", "flash3"]
 ATTENTION_KERNELS: tuple[AttentionKernel, ...] = ("unfused", "fused-softmax", "flash1", "flash2", "flash3")
@@ -92,6 +92,17 @@ class Stack:
     reduce_bytes: float = 4
     optimizer_bytes: float = 3 * 4
     vocab_multiple: int = 1
+
+    def under(self, plans: PlanBatch) -> "Stack":
+        """Return the stack with what plans decide themselves: the width of gradients, and what a compiler fuses."""
+        return replace(
+            self,
+            fused_norm=self.fused_norm or self.compiled,
+            fused_rotary=self.fused_rotary or self.compiled,
+            fused_activation=self.fused_activation or self.compiled,
+            gradient_bytes=float(plans.gradient_bytes or self.gradient_bytes),
+            reduce_bytes=float(plans.gradient_bytes or self.reduce_bytes),
+        )
 
 
 def stack(name: str) -> Stack:

@@ -66,7 +66,7 @@ def step_time(training: Training, plans: PlanBatch, stack: Stack, numbers: Calib
     plans, stack, numbers
         How it is split, by what software, and what accelerator, network and software were fitted to.
     """
-    return _Step(training, plans, stack, numbers).result()
+    return _Step(training, plans, stack.under(plans), numbers).result()
 
 
 @dataclass
@@ -153,31 +153,36 @@ class _Step:
         return self._direction(self.layer.forward, comm, 1.0, comm.cp, self.layer.forward.attention)
 
     def _backward(self, comm: LayerExchange) -> _Direction:
-        """Return the backward pass with its recomputation; the ring then carries keys, values and their gradients."""
+        """Return the backward pass with its recomputation, which repeats the communication of the forward pass."""
         layer = self.layer
         again = self.plans.recompute_layers if self.plans.recompute == "full" else 0.0
-        return self._direction(
-            layer.backward + layer.recompute, comm, 1.0 + again, 2 * comm.cp, layer.backward.attention
-        )
+        context_s = comm.cp_backward + again * comm.cp
+        attention_s = layer.backward.attention + layer.recompute.attention
+        return self._direction(layer.backward + layer.recompute, comm, 1.0 + again, context_s, attention_s)
 
     def _direction(
-        self, work: Work, comm: LayerExchange, passes: Numeric, ring_s: Numeric, attention_s: Numeric
+        self, work: Work, comm: LayerExchange, passes: Numeric, context_s: Numeric, attention_s: Numeric
     ) -> _Direction:
         numbers, moe_share = self.numbers.stack, self.moe_share
         raw = {
             "tp_comm": passes * (comm.tp_dense * (1 - moe_share) + comm.tp_moe * moe_share),
-            "cp_comm": ring_s,
+            "cp_comm": context_s,
             "ep_comm": passes * comm.ep * moe_share,
         }
         overlap_tp = numbers.overlap_tp if self.stack.overlap_tp else 0.0
         exposed = {
             "tp_comm": _not_hidden(raw["tp_comm"], overlap_tp, work.total_s),
-            "cp_comm": np.maximum(ring_s - attention_s, 0) if self.plans.cp_algorithm == "ring" else ring_s,
-            "ep_comm": _not_hidden(raw["ep_comm"], numbers.overlap_ep, work.total_s),
+            "cp_comm": np.maximum(context_s - attention_s, 0) if self.plans.cp_algorithm == "ring" else context_s,
+            "ep_comm": _not_hidden(raw["ep_comm"], self._overlap_ep(), work.total_s),
         }
         host_s = passes * (numbers.host_layer_s * (1 - moe_share) + numbers.host_moe_s * moe_share)
         host = _waiting_s(work.total_s + sum(exposed.values()), host_s)
         return _Direction(work.by_name() | {"host": host} | exposed, raw)
+
+    def _overlap_ep(self) -> float:
+        """Share of expert traffic that can run beside computation: DualPipe pairs passes so that most of it does."""
+        numbers = self.numbers.stack
+        return max(numbers.overlap_ep, numbers.overlap_pp) if self.plans.schedule == "dualpipe" else numbers.overlap_ep
 
     def _end(self, work: Work) -> _Direction:
         return _Direction(work.by_name() | {"host": _waiting_s(work.total_s, self.numbers.stack.host_layer_s)}, {})
@@ -191,8 +196,8 @@ def _not_hidden(comm_s: Numeric, share: float, work_s: Numeric) -> Numeric:
 def _waiting_s(busy_s: Numeric, host_s: Numeric) -> Floats:
     """Time that the accelerator waits for the host to start its kernels. [s]
 
-    Within a layer now the one, now the other is slower: the fourth-power mean of both stands between the larger of
-    them and what taking turns would cost.
+    Within a layer now the one, now the other is slower: the eighth-power norm of both is a little more than the larger
+    of them.
     """
     busy_4, host_4 = np.square(np.square(busy_s)), np.square(np.square(host_s))
     return np.asarray(np.sqrt(np.sqrt(np.sqrt(busy_4 * busy_4 + host_4 * host_4))) - busy_s)

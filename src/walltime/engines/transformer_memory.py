@@ -126,7 +126,7 @@ def memory_bytes(training: Any, plans: PlanBatch, stack: Stack, numbers: MemoryN
         For each plan the parts of the stage with the largest sum: the first, the second or the last, since no other
         holds more than the second.
     """
-    return _Memory(training, plans, stack, numbers).fullest_stage()
+    return _Memory(training, plans, stack.under(plans), numbers).fullest_stage()
 
 
 def needed_bytes(parts: dict[str, Floats]) -> Floats:
@@ -241,11 +241,9 @@ class _Memory:
             weights = np.zeros_like(held)
         if self.eight_bit:
             weights = weights + held * numbers.eight_bit_weight_bytes
-        gradients = (share if stage >= 2 else held) * (plans.gradient_bytes or stack.gradient_bytes)
+        gradients = (share if stage >= 2 else held) * stack.gradient_bytes
         if stage >= 3 and not plans.reshard:  # summed up whole over microbatches, like the weights
-            gradients = np.where(self.num_microbatches > 1, held, share) * (
-                plans.gradient_bytes or stack.gradient_bytes
-            )
+            gradients = np.where(self.num_microbatches > 1, held, share) * stack.gradient_bytes
         optimizer = (share if stage >= 1 else held) * (0 if plans.offload_optimizer else stack.optimizer_bytes)
         return {"weights": weights, "gradients": gradients, "optimizer": optimizer}
 

@@ -31,9 +31,12 @@ def bubble_s(
 
     ``gpipe`` and ``1f1b`` wait for every other stage once, a v-th of it if interleaved; with fewer microbatches than
     stages an interleaved pipeline also waits between its chunks. Zero-bubble schedules fill the wait with weight
-    gradients; the bidirectional ``dualpipe`` halves it.
+    gradients; the bidirectional ``dualpipe`` fills from both ends.
 
-    .. math:: (p-1)\frac{F + B}{v} \;\; \text{(1F1B)}, \quad (p-1)(F + B - 2W) \;\; \text{(ZB-H1: } F + B - W)
+    .. math:: (p-1)\frac{F + B}{v} \;\text{(1F1B)}, \quad (p-1)(F + B - 2W) \;\text{(ZB-H1)}, \quad
+        (p-1)(F + B - 3W) \;\text{(ZB-H2, ZB-V)}, \quad (p/2-1)(F + 2B - 3W) \;\text{(DualPipe)}
+
+    with B the whole backward pass, W the part of it that makes the gradients of the weights.
 
     Parameters
     ----------
@@ -47,7 +50,7 @@ def bubble_s(
     References
     ----------
     Narayanan et al. (2021), section 2.2; Qi et al. (2024), table 1, where B is the input gradient alone; Liu et al.
-    (2024), DeepSeek-V3, table 2.
+    (2024), DeepSeek-V3, table 2, whose overlapped forward and backward pass is taken to last as long as both.
     """
     work = others.forward + others.backward
     if schedule == "gpipe":
@@ -55,12 +58,11 @@ def bubble_s(
     if schedule == "1f1b":
         idle_chunks = (vpp - 1) * np.maximum(0, pp - num_microbatches)
         return (pp - 1 + idle_chunks) * work / vpp
-    input_gradient = others.backward - others.weight_gradient
-    saved = {"zb-h1": 1, "zb-h2": 2, "zb-v": 2, "dualpipe": 2}[schedule]
-    left = np.maximum(others.forward + input_gradient + others.weight_gradient - saved * others.weight_gradient, 0)
+    weight = others.weight_gradient
     if schedule == "dualpipe":
-        return np.maximum(pp / 2 - 1, 0) * left
-    return (pp - 1) * left
+        return np.maximum(pp / 2 - 1, 0) * np.maximum(work + others.backward - 3 * weight, 0)
+    saved = {"zb-h1": 2, "zb-h2": 3, "zb-v": 3}[schedule]
+    return (pp - 1) * np.maximum(work - saved * weight, 0)
 
 
 def send_waits(pp: Floats, vpp: Floats, num_microbatches: Floats, overlapped: Numeric) -> Floats:

@@ -78,7 +78,8 @@ def num_fitted_elsewhere() -> dict[str, int]:
 
 def is_in_sample(case: Case) -> bool:
     """Whether the numbers of a case's accelerator or software stack were fitted on its source."""
-    owners = (("accelerator", case.machine.accelerator), ("stack", case.stack))
+    family = training_record().family_of(case.machine.accelerator)
+    owners = (("accelerator", family), ("stack", case.stack))
     return any(case.source_id in _sources_of(kind, owner) for kind, owner in owners)
 
 

@@ -24,11 +24,11 @@ RULES: tuple[FrameworkRule, ...] = (
     FrameworkRule(
         r"megatron[- ]?bridge|nemo[ -]*(?:nemo|v)? ?2[5-9]\.(?:0[4-9]|1\d)|\(v2[5-9]\.(?:0[4-9]|1\d)"
         r"|nemo[ -]*(?:nemo|v)? ?2[6-9]|\(v2[6-9]\.|primus|transformer ?engine 2",
-        "megatron-core-2025",
+        "megatron-core",
     ),
     FrameworkRule(
         r"nemo\b|megatron[- ]?bridge|megatron[- ]?core|\bmcore|primus|transformer ?engine|megascale|hai-llm|pai-mega",
-        "megatron-core",
+        "megatron-core-2024",
     ),
     FrameworkRule(r"megatron-lm \(modified\)", "megatron-lm-2024"),
     FrameworkRule(r"aleph|hagemann|\bscaling\b", "aleph-scaling"),
@@ -42,7 +42,12 @@ RULES: tuple[FrameworkRule, ...] = (
 """Megatron-LM itself is told apart by its year, see `stack_of`."""
 FALLBACK = "generic"
 _MEGATRON_BY_YEAR = ((2020, "megatron-lm-2020"), (2021, "megatron-lm-2021"), (2022, "megatron-lm-2022"))
-STACKS = tuple(dict.fromkeys([*(rule.stack for rule in RULES), *(stack for _, stack in _MEGATRON_BY_YEAR), FALLBACK]))
+_TORCHTITAN_OF_2025 = "torchtitan-2025"
+STACKS = tuple(
+    dict.fromkeys(
+        [*(rule.stack for rule in RULES), *(stack for _, stack in _MEGATRON_BY_YEAR), _TORCHTITAN_OF_2025, FALLBACK]
+    )
+)
 """Every stack id that a row can be given."""
 
 
@@ -62,17 +67,17 @@ def _of_its_year(stack: str, row: MeasuredRow) -> str:
     if stack != "torchtitan":
         return stack
     is_new = re.search(r"20250[3-9]|2025-|torch 2\.[789]|torchao", f"{row.source_ref} {row.text}".lower())
-    return "torchtitan-2025" if is_new else stack
+    return _TORCHTITAN_OF_2025 if is_new else stack
 
 
 def _megatron(row: MeasuredRow, name: str) -> str:
     """Tell Megatron-LM of different years apart: by the year named, else by what the row uses."""
     year = re.search(r"\b(20[12]\d)\b", name)
     if year:
-        return next((stack for last, stack in _MEGATRON_BY_YEAR if int(year[1]) <= last), "megatron-core")
+        return next((stack for last, stack in _MEGATRON_BY_YEAR if int(year[1]) <= last), "megatron-core-2024")
     text = row.text.lower()
     if re.search(r"h[12]00|h800|h20\b|b[23]00|mi3", row.gpu.lower()) or "flash" in text or row.precision == "fp8":
-        return "megatron-core"
+        return "megatron-core-2024"
     if row.sequence_parallel or row.activation_recompute == "selective":
         return "megatron-lm-2022"
     if "v100" in row.gpu.lower():
