@@ -114,8 +114,12 @@ def test_python_works_and_prints_what_is_shown(page):
             assert same(block.output or "...\n", printed.getvalue())
 
 
-def test_worked_problems_come_out():
-    page = DOCS / "explanation" / "erdil2024.md"
+BOOKS = {"erdil2024": ("erdil", 12, "figures"), "transformer": ("transformer", 14, "")}
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_worked_problems_come_out(name):
+    page = DOCS / "explanation" / f"{name}.md"
     examples = "\n".join(block.text for block in blocks_of(page) if block.kind == "{doctest}")
     test = doctest.DocTestParser().get_doctest(examples, {}, names(page), str(page), 0)
     failures = io.StringIO()
@@ -124,12 +128,14 @@ def test_worked_problems_come_out():
     assert not result.failed, failures.getvalue()
 
 
-def test_every_chapter_ends_in_a_problem_with_an_answer():
-    text = (DOCS / "explanation" / "erdil2024.md").read_text(encoding="utf-8")
-    chapters = re.split(r"^\(erdil-([a-z-]+)\)=\n", text, flags=re.MULTILINE)[1:]
-    assert len(chapters) == 2 * 12
+@pytest.mark.parametrize("name", BOOKS)
+def test_every_chapter_ends_in_a_problem_with_an_answer(name):
+    prefix, count, without = BOOKS[name]
+    text = (DOCS / "explanation" / f"{name}.md").read_text(encoding="utf-8")
+    chapters = re.split(rf"^\({prefix}-([a-z-]+)\)=\n", text, flags=re.MULTILINE)[1:]
+    assert len(chapters) == 2 * count
     for label, chapter in zip(chapters[::2], chapters[1::2], strict=True):
-        if label != "figures":
+        if label != without:
             assert chapter.count("{admonition} Problem") == chapter.count("{admonition} Answer") == 1, label
             assert "```{doctest}" in chapter, label
 
