@@ -21,7 +21,9 @@ def around(csv_file):
 
     def make(*rows, model="llama-1-13b", seq_len=2048, plan=PLAN, accelerator="a100-sxm-80gb"):
         path = csv_file(*(NEMO | row for row in rows))
-        return Neighbourhood(Training(transformer(model), seq_len, 2048), plan, accelerator, "megatron-core", [path])
+        return Neighbourhood(
+            Training(transformer(model), seq_len, 2048), plan, accelerator, "megatron-core-2024", [path]
+        )
 
     return make
 

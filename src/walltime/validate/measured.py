@@ -1,8 +1,6 @@
 """Measured training rows: one CSV format for every source, read so strictly that a row is never half understood."""
 
-import csv
 import difflib
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 from walltime.catalog import data_root
 from walltime.problems import BadInput, unknown
 from walltime.units import LARGEST_COUNT, shortened
+from walltime.validate.rows import csv_lines, file_text
 
 _EMPTY = ("", "nan", "none", "null", "na", "n/a", "-")
 _TRUE, _FALSE = ("true", "yes", "1", "1.0", "on"), ("false", "no", "0", "0.0", "off")
@@ -137,7 +136,7 @@ def read_measured(path: Path, *, strict: bool = True) -> list[MeasuredRow]:
     BadInput
         With the file, the line, the field, its value and what would be valid.
     """
-    lines = _lines(path)
+    lines = (row for row in csv_lines(path, file_text(path)) if any(cell.strip() for cell in row[1]))
     header = [name.strip() for name in next(lines, (1, []))[1]]
     _check_header(path, header)
     rows = []
@@ -152,30 +151,6 @@ def read_measured(path: Path, *, strict: bool = True) -> list[MeasuredRow]:
     if not rows:
         raise BadInput(f"{path}: no rows.")
     return rows
-
-
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row that is not blank with the line on which it begins: a quoted cell may go over several."""
-    reader = csv.reader(io.StringIO(_text(path)), strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise BadInput(f"{path}:{line}: not a row of CSV: {error}.") from None
-        if any(cell.strip() for cell in cells):
-            yield line, cells
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise BadInput(f"cannot read {str(path)!r}: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"{path}: not a UTF-8 text file.") from None
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:

@@ -36,12 +36,7 @@ def read_rows(path: Path, fields: Mapping[str, Any], optional: Mapping[str, Any]
     BadInput
         No file, no rows, a line that cannot be parsed, a field that is missing or of another type; with the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise BadInput(f"cannot read {str(path)!r}: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"{path}: not a UTF-8 text file.") from None
+    text = file_text(path)
     known = {**(optional or {}), **fields}
     rows = list(_csv_rows(path, text, known) if path.suffix == ".csv" else _json_rows(path, text))
     if not rows:
@@ -49,6 +44,16 @@ def read_rows(path: Path, fields: Mapping[str, Any], optional: Mapping[str, Any]
     for line, row in rows:
         check_fields(path, line, row, fields)
     return rows
+
+
+def file_text(path: Path) -> str:
+    """Return a file's text, or say in one line why there is none."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise BadInput(f"cannot read {str(path)!r}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{path}: not a UTF-8 text file.") from None
 
 
 def _json_rows(path: Path, text: str) -> Iterator[Row]:
@@ -65,7 +70,7 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
 
 
 def _csv_rows(path: Path, text: str, fields: Mapping[str, Any]) -> Iterator[Row]:
-    lines = _csv_lines(path, text)
+    lines = csv_lines(path, text)
     _, header = next(lines, (0, []))
     for line, cells in lines:
         if len(cells) != len(header):
@@ -81,7 +86,7 @@ def _csv_rows(path: Path, text: str, fields: Mapping[str, Any]) -> Iterator[Row]
         yield line, parsed
 
 
-def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+def csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """Yield each row that is not blank with the line on which it begins: a quoted cell may go over several."""
     reader = csv.reader(io.StringIO(text), strict=True)
     while True:
