@@ -16,7 +16,8 @@ from walltime.engines.what_if import accelerator_ratios
 from walltime.hardware import Cluster
 from walltime.plan import PlanBatch
 from walltime.workload import Training
-from walltime.workload.flop import Convention, forward_flop_per_token, head_flop, model_flop_per_token
+from walltime.workload.flop import Convention, flop_parts, model_flop_per_token
+from walltime.workload.parameters import output_projection
 
 
 @dataclass(frozen=True, repr=False)
@@ -132,17 +133,27 @@ def estimate(
         stack=stack,
         convention=convention,
         peak_flop_per_s=numbers.kernels.of(plans.precision)[1],
-        hardware_flop=flop + _recomputed_flop(training, plans, convention),
+        hardware_flop=flop + _recomputed_flop(training, plans, stack, convention),
     )
 
 
-def _recomputed_flop(training: Training, plans: PlanBatch, convention: Convention) -> Floats:
-    """FLOP of a step that full recomputation repeats: the forward pass of its layers, the output layer excepted."""
-    if plans.recompute != "full":
-        return np.zeros_like(plans.tp)
-    model, causal = training.model, convention in ("6N", "6N-active-without-embedding", "causal-attention")
-    layers = forward_flop_per_token(model, training.seq_len, causal=causal) - head_flop(model)
-    return np.asarray(training.batch_tokens * layers * plans.recompute_layers)
+def _recomputed_flop(training: Training, plans: PlanBatch, stack: Stack, convention: Convention) -> Floats:
+    """FLOP of a step that recomputation repeats: what `walltime.engines.layer` runs again, never the output layer."""
+    causal = convention in ("6N", "6N-active-without-embedding", "causal-attention")
+    model, parts = training.model, flop_parts(training.model, training.seq_len, causal=causal)
+    downward = parts.dense_mlp / (2 + model.gated_mlp)
+    if plans.recompute == "none":
+        again = 0.0
+    elif plans.recompute == "full":
+        again = parts.total - parts.head - downward * stack.early_stop
+    elif stack.selective == "attention":
+        again = parts.attention_scores
+    else:
+        outward = 2 * model.num_layers * output_projection(model)
+        experts = (parts.routed_experts + parts.shared_experts) / (2 + model.gated_mlp)
+        again = parts.total - parts.head - parts.attention_scores - outward - downward - experts
+    share = plans.recompute_layers if plans.recompute == "full" else 1
+    return np.asarray(training.batch_tokens * again * share + np.zeros_like(plans.tp))
 
 
 def memory_numbers(stack_id: str) -> MemoryNumbers:
