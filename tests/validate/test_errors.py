@@ -78,7 +78,8 @@ def test_groups_need_one_question_and_different_plans(cases):
     everything = [*same, *other, *again, *unpredicted]
     predicted = np.ones(len(everything))
     predicted[-1] = np.nan
-    assert [group.tolist() for group in ranking_groups(everything, predicted)] == [[0, 1, 2], [3, 4]]
+    groups = ranking_groups(everything, predicted)
+    assert [[same.tolist() for same in group] for group in groups] == [[[0], [1], [2]], [[3], [4]]]
 
 
 def test_whether_it_fits():

@@ -29,6 +29,7 @@ class DataParallel:
         dense = parameters.dense_layer(m) * (1 - moe_share) + (parameters.moe_layer(m) - experts) * moe_share
         self.dense_layer = dense / plans.tp
         self.expert_layer = experts * moe_share / (plans.ep * plans.etp)
+        self.expert_shards = np.maximum(plans.shard * plans.cp * plans.tp / (plans.ep * plans.etp), 1)
         self.layers = num_layers / plans.pp
         table = padded_vocabulary(m.vocab_size, plans.tp, stack.vocab_multiple) * m.d_model / plans.tp
         both = (2 - np.asarray(m.tied_embeddings)) * table
@@ -64,7 +65,7 @@ class DataParallel:
                 reduce = reduce + own * (experts > 0)
             gather: Numeric = 0.0
         else:
-            reduce = self._scattered(dense, experts) + self._replicated(dense)
+            reduce = self._scattered(dense, experts) + self._replicated(dense, experts)
             gather = self._gathered(dense, experts) + self.numbers.stack.shard_rank_s * (self.plans.shard - 1)
         hidden = self._hidden(reduce, layers * backward_s) + self._hidden(gather, layers * forward_s)
         return np.asarray(reduce + gather - hidden), np.asarray(reduce + gather)
@@ -72,21 +73,29 @@ class DataParallel:
     def _fully_sharded(
         self, layers: Numeric, forward_s: Numeric, backward_s: Numeric, count: Numeric
     ) -> tuple[Floats, Floats]:
-        """ZeRO-3: for each layer and microbatch, parameters gathered and gradients scattered beside other layers."""
+        """ZeRO-3: for each layer and microbatch, parameters gathered and gradients scattered beside other layers.
+
+        What is not dropped after the forward pass is gathered once a microbatch, and in a pipeline once a step, whose
+        gradients then add up before they are scattered.
+        """
         gather = self._gathered(self.dense_layer, self.expert_layer)
-        back = self._scattered(self.dense_layer, self.expert_layer) + self._replicated(self.dense_layer)
+        back = self._scattered(self.dense_layer, self.expert_layer)
+        back = back + self._replicated(self.dense_layer, self.expert_layer)
+        rounds = count
         if self.plans.reshard:
             back = back + gather
+        else:
+            rounds = np.where(self.plans.pp > 1, 1, count)
         hidden = self._hidden(gather, forward_s) + self._hidden(back, backward_s)
-        ends = self._gathered(self.table, 0.0) + self._scattered(self.table, 0.0)
-        raw = count * (layers * (gather + back) + ends)
-        return np.asarray(raw - count * layers * hidden), np.asarray(raw)
+        ends = self._gathered(self.table, 0.0) + self._scattered(self.table, 0.0) + self._replicated(self.table, 0.0)
+        raw = rounds * (layers * (gather + back) + ends)
+        return np.asarray(raw - rounds * layers * hidden), np.asarray(raw)
 
     def _gathered(self, dense: Numeric, experts: Numeric) -> Floats:
         width = self.stack.weight_bytes
         time_s = self.numbers.links.all_gather_time_s(dense * width, self.groups["shard"])
         if np.any(experts):
-            own = self.numbers.links.all_gather_time_s(experts * width, self.groups["expert_data"])
+            own = self.numbers.links.all_gather_time_s(experts * width, self.groups["expert_shard"])
             time_s = time_s + own * np.greater(experts, 0)
         return time_s
 
@@ -94,16 +103,20 @@ class DataParallel:
         width = self.reduce_bytes
         time_s = self.numbers.links.reduce_scatter_time_s(dense * width, self.groups["shard"])
         if np.any(experts):
-            own = self.numbers.links.reduce_scatter_time_s(experts * width, self.groups["expert_data"])
+            own = self.numbers.links.reduce_scatter_time_s(experts * width, self.groups["expert_shard"])
             time_s = time_s + own * np.greater(experts, 0)
         return time_s
 
-    def _replicated(self, dense: Numeric) -> Numeric:
+    def _replicated(self, dense: Numeric, experts: Numeric) -> Numeric:
         """Gradients that shard groups exchange with their copies. [s]"""
         if not np.any(self.plans.shard < self.plans.dp):
             return 0.0
-        message = dense * self.reduce_bytes / (self.plans.shard * self.plans.cp)
-        return self.numbers.links.all_reduce_time_s(message, self.groups["replica"])
+        links, width = self.numbers.links, self.reduce_bytes
+        time_s = links.all_reduce_time_s(dense * width / (self.plans.shard * self.plans.cp), self.groups["replica"])
+        if np.any(experts):
+            own = links.all_reduce_time_s(experts * width / self.expert_shards, self.groups["expert_replica"])
+            time_s = time_s + own * np.greater(experts, 0)
+        return time_s
 
     def _hidden(self, comm_s: Numeric, window_s: Numeric) -> Numeric:
         """Communication that computation hides, less the time that it costs the computation beside it. [s]"""
@@ -119,7 +132,6 @@ class DataParallel:
         experts = self.layers * self.expert_layer
         if plans.sharding != "ddp":
             dense = dense / (plans.shard * plans.cp)
-            copies = np.maximum(plans.dp * plans.cp * plans.tp / (plans.ep * plans.etp), 1)
-            experts = experts / copies
+            experts = experts / self.expert_shards
         passes = passes_of("optimizer").forward * (1 if self.stack.fused_optimizer else 2)
         return self.numbers.memory_time_s(pass_bytes(dense + experts, passes))

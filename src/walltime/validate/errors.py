@@ -185,10 +185,13 @@ def _time_figures(cases: Sequence[Case], predictions: Predictions) -> dict[str, 
 
 def _ranking_figures(cases: Sequence[Case], predicted_s: Floats) -> dict[str, Any]:
     measured_s = np.array([np.nan if c.step_time_s is None else c.step_time_s for c in cases], dtype=np.float64)
-    groups = ranking_groups(cases, predicted_s)
-    large = [g for g in groups if len(g) >= FEWEST_FOR_CORRELATION]
-    correlations = [c for g in large if (c := spearman(predicted_s[g], measured_s[g])) is not None]
-    regrets = [regret(predicted_s[g], measured_s[g]) for g in groups if len(g) >= FEWEST_FOR_REGRET]
+    groups = [
+        (np.array([predicted_s[same].mean() for same in group]), np.array([measured_s[same].mean() for same in group]))
+        for group in ranking_groups(cases, predicted_s)
+    ]
+    large = [group for group in groups if len(group[0]) >= FEWEST_FOR_CORRELATION]
+    correlations = [c for ours, theirs in large if (c := spearman(ours, theirs)) is not None]
+    regrets = [regret(ours, theirs) for ours, theirs in groups if len(ours) >= FEWEST_FOR_REGRET]
     return {
         "spearman": float(np.mean(correlations)) if correlations else None,
         "mean_regret": float(np.mean(regrets)) if regrets else None,

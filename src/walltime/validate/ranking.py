@@ -48,23 +48,25 @@ def regret(predicted: Floats, measured: Floats) -> float:
     return float(chosen / measured.min() - 1)
 
 
-def ranking_groups(cases: Sequence[Case], predicted_s: Floats) -> list[Indices]:
-    """Return the positions of the cases of each group.
+def ranking_groups(cases: Sequence[Case], predicted_s: Floats) -> list[list[Indices]]:
+    """Return the positions of the cases of each group, by plan.
 
-    A group shares source, model, accelerator, number of GPUs, batch and sequence length. Rows without a measured or a
-    predicted time stay out, and so do groups in which one plan is measured again and again.
+    A group shares source, model, accelerator, number of GPUs, batch and sequence length. Rows that are the same to the
+    engine, such as one plan in several releases of a framework, are one plan of the group. Rows without a measured or
+    a predicted time stay out, and so do groups of one plan.
 
     Parameters
     ----------
     predicted_s : (cases,)
         Predicted step times. [s]
     """
-    groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    groups: dict[tuple[object, ...], dict[tuple[object, ...], list[int]]] = defaultdict(lambda: defaultdict(list))
     for i, case in enumerate(cases):
         if case.step_time_s is not None and np.isfinite(predicted_s[i]):
-            groups[case.ranking_group].append(i)
-    return [np.array(members) for members in groups.values() if len({_question(cases[i]) for i in members}) > 1]
+            groups[case.ranking_group][_as_asked(case)].append(i)
+    return [[np.array(same) for same in plans.values()] for plans in groups.values() if len(plans) > 1]
 
 
-def _question(case: Case) -> tuple[object, ...]:
-    return (case.plan, case.stack, case.training.model, *sorted(case.features.items()), *sorted(case.facts.items()))
+def _as_asked(case: Case) -> tuple[object, ...]:
+    """Return what the engine sees of a case."""
+    return (case.plan, case.stack, case.training.model, *sorted(case.features.items()))
