@@ -38,6 +38,7 @@ from walltime.engines.stack import stack
 from walltime.engines.transformer_memory import MemoryNumbers
 from walltime.hardware import Accelerator, cluster
 from walltime.problems import BadInput
+from walltime.validate.fitted_parameters import memory_sources
 
 RECORDS = (AcceleratorRecord, EfficiencyRecord, NetworkRecord, ClusterRecord, ModelRecord)
 SETS = parameter_sets()
@@ -114,6 +115,17 @@ def test_what_is_fitted_says_on_what_and_what_is_estimated_has_a_range(name, blo
     assert set(block.estimated) <= block.values.keys()
     for error in (block.median_error, block.p90_error, block.held_out_median_error, block.held_out_p90_error):
         assert error is None or 0 <= error < 1
+
+
+@pytest.mark.parametrize("name", memory_record().stack)
+def test_memory_says_how_many_rows_of_each_source_it_was_set_on(name):
+    block = memory_record().stack[name]
+    known = {"simumax_b200", "torchtitan", "torchao", "nanotron_playbook", "vocab_parallel"}
+    sources = memory_sources(block)
+    assert (block.kind == "fitted") == bool(sources)
+    assert sources.keys() <= known
+    assert sum(sources.values()) == block.rows
+    assert not re.search(r"\bmust\b|\bheld-back\b|\.;|^estimate;", block.note)
 
 
 def test_fitted_records_are_named_after_their_files():

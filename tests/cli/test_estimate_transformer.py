@@ -390,6 +390,14 @@ def test_a_model_beyond_the_memory_has_no_plan(call):
     assert "No plan near it fits" in said
 
 
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_convention_that_counts_experts_nobody_meets_is_refused(call, flags):
+    asked = ("estimate", "mixtral-8x7b", "--on", "64xh100-sxm", "--tp=2", "--batch=256", "--convention=6N")
+    said = call(*asked, *flags).refused()
+    assert "convention=6N counts all 8 experts of mixtral-8x7b, and a token meets 2" in said
+    assert "Valid: 6N-active-without-embedding, " in said
+
+
 # Warnings
 
 WARNED = {
@@ -397,6 +405,7 @@ WARNED = {
     "--pp=8": "126 layers do not divide over 8 stages",
     "--stack=nanotron": "no shipped measurement on h100-sxm is of the stack nanotron",
     "--batch-tokens=8M": "batch_tokens=8M is taken as",
+    "--offload-optimizer": "offload_optimizer frees memory, and its time is not counted",
 }
 
 

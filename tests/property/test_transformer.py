@@ -17,9 +17,10 @@ from walltime.engines.transformer import estimate
 from walltime.hardware import Network, override
 from walltime.plan import GROUPS, RECOMPUTES, Plan, PlanBatch
 from walltime.plan.placement import spans
+from walltime.problems import BadInput
 from walltime.workload import Training, Transformer
 from walltime.workload import parameters as par
-from walltime.workload.flop import flop_parts
+from walltime.workload.flop import CONVENTIONS, flop_parts
 from walltime.workload.padding import padded_vocab_size
 from walltime.workload.stacking import stacked
 
@@ -66,6 +67,57 @@ def test_utilization_is_a_share(question):
     result = ask(question)
     assert 0 < result.utilization[0] <= 1
     assert result.utilization[0] <= result.hardware_utilization[0] * SLACK
+
+
+@given(questions(), st.sampled_from(CONVENTIONS))
+def test_no_convention_makes_utilization_more_than_all_there_is(question, convention):
+    """A convention that counts more than kernels do is refused where it would; the engine's own never is."""
+    try:
+        result = counted_by(question, convention)
+    except BadInput:
+        assert convention != "causal-attention"
+        with pytest.raises(BadInput, match=f"^convention={convention} counts "):
+            counted_by(question, convention)
+        return
+    assert 0 < result.utilization[0] <= result.utilization[0] * result.time_s[0] / result.lower_s[0] <= SLACK
+    assert result.utilization[0] <= result.hardware_utilization[0] * SLACK <= SLACK**2
+
+
+def counted_by(question, convention):
+    batch = PlanBatch.of([question.plan])
+    return estimate(question.training, question.cluster, batch, question.stack, convention=convention)
+
+
+LONG = Training(Transformer("Long", 8, 4096, 4096, 32, 2, 128, 32000), 2**20, 8)
+NARROW = Training(Transformer("Narrow", 8, 8192, 1024, 64, 1, 128, 32000), 4096, 256)
+TABLE = Training(Transformer("Table", 1, 4096, 4096, 32, 32, 128, 300_000), 4096, 256)
+
+
+@pytest.mark.parametrize(
+    ("convention", "training", "values"),
+    [
+        ("full-attention", LONG, {"cp": 8, "dp": 8, "recompute": "full"}),
+        ("6N-with-attention", LONG, {"cp": 8, "dp": 8, "recompute": "full"}),
+        ("megatron", NARROW, {"dp": 64}),
+        ("6N", TABLE, {"dp": 64}),
+        ("6N-with-attention", TABLE, {"dp": 64}),
+    ],
+)
+def test_what_is_not_computed_is_no_utilization(convention, training, values):
+    """Half of the scores, an MLP wider than the model's, an embedding that is looked up."""
+    quick = override(hardware.cluster("h100-sxm", 64), ["accelerator.achievable_fraction=1"])
+    question = Question(training, quick, Plan(**values), stack("megatron-core"))
+    with pytest.raises(BadInput, match=rf"^convention={convention} counts .* Valid: causal-attention\.$"):
+        counted_by(question, convention)
+    assert counted_by(question, "causal-attention").hardware_utilization[0] <= 1
+
+
+def test_experts_that_a_token_does_not_meet_are_no_utilization():
+    moe = Transformer("MoE", 8, 1024, 4096, 8, 8, 128, 32000, num_experts=8, top_k=2, d_ff_expert=4096)
+    question = replace(QUESTION, training=Training(moe, 4096, 256), plan=Plan(dp=8, ep=8))
+    with pytest.raises(BadInput, match=r"^convention=6N counts all 8 experts of MoE, and a token meets 2"):
+        counted_by(question, "6N")
+    assert counted_by(question, "6N-active-without-embedding").utilization[0] <= 1
 
 
 @given(questions(largest=1))

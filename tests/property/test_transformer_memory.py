@@ -18,7 +18,8 @@ from walltime.engines.transformer_memory import (
     needed_bytes,
 )
 from walltime.physics import activations as act
-from walltime.plan import Plan, PlanBatch
+from walltime.plan import Plan, PlanBatch, plan_warnings
+from walltime.plan.stages import layers_before_stage, layers_of_fullest_stage
 from walltime.workload import Training, Transformer
 from walltime.workload import parameters as par
 from walltime.workload.stacking import stacked
@@ -269,3 +270,25 @@ def test_allocated_memory_leaves_out_what_the_allocator_and_the_libraries_hold()
     moving = sum(bare[name] for name in (*ACTIVATIONS, "logits_and_loss", "workspace"))
     assert full["fragmentation"] == pytest.approx(0.02 * moving)
     assert full["framework_reserve"] == 1e9
+
+
+@pytest.mark.parametrize(("pp", "vpp", "fullest"), [(8, 3, 12), (8, 1, 10), (8, 4, 12), (16, 1, 5), (3, 2, 28)])
+def test_the_fullest_stage_is_the_same_in_memory_in_time_and_in_words(pp, vpp, fullest):
+    """80 layers: a stage holds whole chunks, each of as many layers as divide evenly, rounded up."""
+    model = replace(LLAMA, num_layers=80, vocab_size=128)
+    plan = Plan(tp=8, pp=pp, vpp=vpp, dp=2)
+    one = parts_of(replace(model, num_layers=1), tp=8, dp=2)["weights"]
+    two = parts_of(replace(model, num_layers=2), tp=8, dp=2)["weights"]
+    held = parts_of(model, tp=8, pp=pp, vpp=vpp, dp=2)["weights"]
+    assert round(held / (two - one)) == fullest
+    said = [word for word in plan_warnings(plan, Training(model, 4096, 64)) if "layers do not divide" in word]
+    assert said == [] if 80 % (pp * vpp) == 0 else said[0].endswith(f"the fullest holds {fullest}")
+
+
+@given(st.integers(1, 200), st.integers(1, 32), st.integers(1, 5))
+def test_stages_hold_all_layers_and_none_more_than_the_fullest(num_layers, pp, vpp):
+    before = layers_before_stage(num_layers, pp, vpp, np.arange(pp + 1))
+    held, most = np.diff(before), layers_of_fullest_stage(num_layers, pp, vpp)
+    assert (before[0], before[-1], held.min() >= 0) == (0, num_layers, True)
+    assert held[0] == held.max() == min(most, num_layers)
+    assert most % vpp == 0

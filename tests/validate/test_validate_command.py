@@ -14,6 +14,7 @@ from walltime.cli import main
 from walltime.engines.step import PARTS
 from walltime.problems import BadInput
 from walltime.report.validation import validation_json, validation_text
+from walltime.report.validation_page import validation_page
 from walltime.validate import validation as module
 from walltime.validate.cases import cases_of, read_cases
 from walltime.validate.fitted_parameters import is_in_sample, training_parameters
@@ -116,6 +117,18 @@ def test_rows_are_in_sample_exactly_where_the_fit_saw_their_source(shipped):
         assert inside == (case.is_core and case.step_time_s is not None and is_in_sample(case))
 
 
+def test_memory_is_in_sample_where_its_numbers_were_set_on_the_source(call, shipped):
+    assert shipped.memory_sources_in_sample == ["simumax_b200", "torchao", "torchtitan"]
+    for case, inside in zip(shipped.cases, shipped.memory_in_sample, strict=True):
+        assert not inside or case.memory_bytes
+    found = call("validate", "--json").json()
+    seen = {source for source, summary in found["by_source"].items() if summary["memory_in_sample"]}
+    assert seen == set(shipped.memory_sources_in_sample)
+    assert found["overall"]["memory_rows_in_sample"] == shipped.memory_in_sample.sum() > 0
+    assert "memory of simumax_b200, torchao, torchtitan is IN SAMPLE" in validation_text(shipped)
+    assert "Memory is in sample for simumax_b200, torchao, torchtitan:" in validation_page(shipped)
+
+
 def test_figures_of_the_shipped_rows(call, shipped):
     found = call("validate", "--json").json()
     assert found["inputs"]["files"] == ["shipped"]
@@ -149,7 +162,9 @@ def test_rows_nobody_has_seen(call, held_back):
     assert (one["fits_balanced_accuracy"], one["fits_recall"]) == (1, 1)
     assert (other["fits_balanced_accuracy"], other["fits_accuracy"]) == (None, 1)
     assert one["rows_in_sample"] == found["overall"]["rows_in_sample"] == 0
+    assert not found["overall"]["memory_rows_in_sample"]
     for summary in (one, other):
+        assert not summary["memory_in_sample"]
         assert summary["median_abs_error"] > 0
         assert summary["memory_median_abs_error"] > 0
         assert summary["mean_regret"] >= 0

@@ -232,6 +232,8 @@ def _warnings(asked: _Question) -> list[str]:
         said.append(
             f"seq_len={asked.training.seq_len} is more than the {model.num_positions} positions of {model.name}"
         )
+    if plan.offload_optimizer:
+        said.append("offload_optimizer frees memory, and its time is not counted: real steps take longer")
     record = training_record()
     for blocks, name in ((record.accelerator, asked.cluster.accelerator.id), (record.stack, asked.stack.id)):
         if name not in blocks or blocks[name].kind == "estimate":

@@ -13,6 +13,7 @@ from walltime.engines.stack import Stack
 from walltime.physics.pipeline_schedules import StageTimes, bubble_s, send_waits
 from walltime.plan import PlanBatch
 from walltime.plan.placement import spans
+from walltime.plan.stages import layers_before_stage, layers_of_fullest_stage
 from walltime.workload import Training
 
 _WORK = ("matmul", "attention", "memory_bound")
@@ -111,7 +112,7 @@ class _Step:
         busy = {name: over_stage(name, "raw") for name in _COMM}
         sends = self._sends()
         parts["pp_comm"], busy["pp_comm"] = sends
-        in_stage = self.plans.vpp * np.ceil(self.num_layers / (self.plans.pp * self.plans.vpp))
+        in_stage = layers_of_fullest_stage(self.num_layers, self.plans.pp, self.plans.vpp)
         data = self.data.times_s(in_stage, forward.total_s, backward.total_s, count)
         parts["dp_comm"], busy["dp_comm"] = data
         parts["bubble"] = self._bubble(forward, backward, layers * layer_s + has_ends * ends_s, ends_s)
@@ -123,11 +124,11 @@ class _Step:
     def _busiest_stage(self, layer_s: Numeric, ends_s: Numeric) -> tuple[Floats, Floats]:
         """Return the layers of the busiest stage and whether it has embedding and output layer.
 
-        Stages hold as many layers as divide evenly, rounded up; the last holds what is left and the output layer.
+        The last stage holds what `walltime.plan.stages` leaves it, and the output layer.
         """
         plans = self.plans
-        most = np.ceil(self.num_layers / (plans.pp * plans.vpp)) * plans.vpp
-        left = np.clip(self.num_layers - most * (plans.pp - 1), 0, most)
+        most = layers_of_fullest_stage(self.num_layers, plans.pp, plans.vpp)
+        left = self.num_layers - layers_before_stage(self.num_layers, plans.pp, plans.vpp, plans.pp - 1)
         last = (left * layer_s + ends_s > most * layer_s) | (plans.pp == 1)
         return np.where(last, left, most), np.where(last, 1, 0)
 

@@ -15,8 +15,9 @@ from walltime.engines.transformer_memory import MemoryNumbers, memory_bytes, nee
 from walltime.engines.what_if import accelerator_ratios
 from walltime.hardware import Cluster
 from walltime.plan import PlanBatch
+from walltime.problems import BadInput
 from walltime.workload import Training
-from walltime.workload.flop import Convention, flop_parts, model_flop_per_token
+from walltime.workload.flop import CONVENTIONS, Convention, flop_parts, model_flop_per_token
 from walltime.workload.parameters import output_projection
 
 
@@ -105,20 +106,27 @@ def estimate(
     numbers
         Fitted numbers; those of the catalog by default.
     convention
-        How model FLOP are counted.
+        How model FLOP are counted. Utilisation is never above 1: a convention that counts more FLOP than accelerators
+        do is refused where it would be.
     num_steps
         Steps of the whole run.
+
+    Raises
+    ------
+    BadInput
+        A convention that counts all experts, though a token meets few; or one by which utilisation is above 1.
 
     Approximations
     --------------
     Layers of a kind are all alike; experts have equally many tokens; stages differ only in layers, embedding and
     output layer; communication overlaps computation by fitted shares. docs: What this does not model.
     """
+    _check_experts_counted(training, convention)
     numbers = numbers or calibration(cluster, stack.id)
     step = step_time(training, plans, stack, numbers)
     flop = training.batch_tokens * model_flop_per_token(training.model, training.seq_len, convention)
     memory = memory_bytes(training, plans, stack, memory_numbers(stack.id))
-    return TransformerEstimate(
+    found = TransformerEstimate(
         plans=plans,
         cluster=cluster,
         parts_s=step.parts_s,
@@ -135,6 +143,39 @@ def estimate(
         peak_flop_per_s=numbers.kernels.of(plans.precision)[1],
         hardware_flop=flop + _recomputed_flop(training, plans, stack, convention),
     )
+    _check_utilization(found)
+    return found
+
+
+def _check_experts_counted(training: Training, convention: Convention) -> None:
+    """Refuse to call FLOP of experts that a token does not meet utilisation."""
+    model = training.model
+    if convention == "6N" and model.is_moe:
+        raise BadInput(
+            f"convention={convention} counts all {model.num_experts} experts of {model.name}, and a token meets "
+            f"{model.top_k}: that is no utilisation. Valid: {', '.join(_others(convention))}."
+        )
+
+
+def _check_utilization(found: TransformerEstimate) -> None:
+    """Refuse a convention that counts more than kernels do where it makes utilisation more than all there is.
+
+    Kernels do at least what ``causal-attention`` counts, so that one is never refused.
+    """
+    model, seq_len = found.training.model, found.training.seq_len
+    done = found.training.batch_tokens * model_flop_per_token(model, seq_len, "causal-attention")
+    if found.step_flop <= done:
+        return
+    largest = float(np.max([found.utilization * found.time_s / found.lower_s, found.hardware_utilization]))
+    if largest > 1:
+        raise BadInput(
+            f"convention={found.convention} counts {found.step_flop / done:.3g} times the FLOP that {model.name} needs "
+            f"at seq_len={seq_len}: utilisation would reach {largest:.0%}. Valid: causal-attention."
+        )
+
+
+def _others(convention: Convention) -> list[Convention]:
+    return [name for name in CONVENTIONS if name != convention]
 
 
 def _recomputed_flop(training: Training, plans: PlanBatch, stack: Stack, convention: Convention) -> Floats:

@@ -9,6 +9,7 @@ from walltime.arrays import Floats, Numeric
 from walltime.engines.stack import Stack
 from walltime.physics import activations as act
 from walltime.plan import PlanBatch
+from walltime.plan.stages import layers_before_stage
 from walltime.workload import parameters as par
 
 STATE = ("weights", "gradients", "optimizer")
@@ -181,9 +182,11 @@ class _Memory:
         second = [np.minimum(1, plans.pp - 1)] if np.any(par.num_moe_layers(m)) else []
         index = np.stack([np.zeros_like(plans.pp), *second, plans.pp - 1])
         head = self.vocab_share * plans.tp * m.d_model / par.dense_layer(m) if self.numbers.balanced_head else 0
-        each = np.maximum((m.num_layers + head) / plans.pp, 1)
-        ends = np.minimum(np.ceil(each[None] * (index + 1)), m.num_layers)
-        before = np.minimum(np.ceil(each[None] * index), m.num_layers)
+        shared_out = m.num_layers + m.num_mtp_layers + head
+        before, ends = (
+            np.minimum(layers_before_stage(shared_out, plans.pp, plans.vpp, at), m.num_layers)
+            for at in (index, index + 1)
+        )
         layers = ends - before
         num_dense = par.num_dense_mlp_layers(m)
         leading = np.clip(num_dense - before, 0, layers)

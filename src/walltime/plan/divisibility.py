@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from walltime.hardware import Cluster
 from walltime.plan.plan import Plan
+from walltime.plan.stages import layers_of_fullest_stage
 from walltime.problems import BadInput
 from walltime.workload import Training, Transformer
 
@@ -82,7 +83,8 @@ def plan_warnings(plan: Plan, training: Training) -> list[str]:
     layers, chunks = model.num_layers + model.num_mtp_layers, plan.pp * plan.vpp
     if layers % chunks:
         where = f"{plan.pp} stages" + (f" of {plan.vpp} chunks" if plan.vpp > 1 else "")
-        said.append(f"{layers} layers do not divide over {where}: the fullest holds {_fullest(layers, plan)}")
+        fullest = int(layers_of_fullest_stage(layers, plan.pp, plan.vpp))
+        said.append(f"{layers} layers do not divide over {where}: the fullest holds {fullest}")
     if plan.pp > 1 and num_microbatches(plan, training) < plan.pp:
         count = num_microbatches(plan, training)
         said.append(f"{count} microbatches leave a pipeline of {plan.pp} stages partly empty")
@@ -91,10 +93,6 @@ def plan_warnings(plan: Plan, training: Training) -> list[str]:
         if degree & (degree - 1):
             said.append(f"{name}={degree} is not a power of {_POWER}: kernels and networks are slower than estimated")
     return said
-
-
-def _fullest(layers: int, plan: Plan) -> int:
-    return -(-layers // (plan.pp * plan.vpp)) * plan.vpp
 
 
 def _check_choices(plan: Plan) -> None:

@@ -32,7 +32,7 @@ def percent(value: float | None, *, signed: bool = False) -> str:
 
 def validation_text(found: Validation, left_out: LeftOut | None = None) -> str:
     """Return what `walltime validate` prints: errors by source, the baseline beside them, reasons of skipped rows."""
-    blocks = [_errors_table(found), _LEGEND, *_in_or_out(found)]
+    blocks = [_errors_table(found), _LEGEND, *_in_or_out(found), *_memory_in_or_out(found)]
     if left_out is not None:
         blocks.append(_left_out_table(found, left_out))
     blocks += [*_skipped_text(found), _fitted_text()]
@@ -43,7 +43,7 @@ _LEGEND = (
     "median, p90, mean: size of predicted / measured - 1, step time, core rows; bias: its median with sign.\n"
     "rank: Spearman's correlation, regret: measured time of the plan ranked first over the best, less one; both are\n"
     "means over groups that differ in plan only. memory: median error. fits: share of rows told right.\n"
-    "overall: mean over sources, each weighing the same. sample: whether the fitted numbers saw the source."
+    "overall: mean over sources, each weighing the same. sample: whether numbers fitted on step times saw the source."
 )
 
 
@@ -96,6 +96,15 @@ def _in_or_out(found: Validation) -> Iterator[str]:
         )
     else:
         yield "All rows are out of sample: no number was fitted on rows of these sources."
+
+
+def _memory_in_or_out(found: Validation) -> Iterator[str]:
+    seen = found.memory_sources_in_sample
+    if seen:
+        yield (
+            f"memory of {', '.join(seen)} is IN SAMPLE: what software keeps\n"
+            "was set on their rows, and --leave-one-source-out leaves it as it is."
+        )
 
 
 def _left_out_table(found: Validation, left_out: LeftOut) -> str:
@@ -177,9 +186,10 @@ def _both(report: ErrorReport) -> dict[str, Any]:
 def _sampled(found: Validation) -> dict[str, Any]:
     both = _both(found.report)
     inside = Counter(case.source_id for case, seen in zip(found.cases, found.in_sample, strict=True) if seen)
-    both["overall"]["rows_in_sample"] = inside.total()
+    memory = Counter(found.cases[i].source_id for i in np.flatnonzero(found.memory_in_sample))
+    both["overall"] |= {"rows_in_sample": inside.total(), "memory_rows_in_sample": memory.total()}
     for source, summary in both["by_source"].items():
-        summary["rows_in_sample"] = inside[source]
+        summary |= {"rows_in_sample": inside[source], "memory_in_sample": source in memory}
     return both
 
 
@@ -215,6 +225,7 @@ def _case_row(found: Validation, left_out: LeftOut | None, i: int) -> dict[str, 
     return row | {
         "measured_memory_bytes": case.memory_bytes,
         "predicted_memory_bytes": None if memory is None else memory[i],
+        "memory_in_sample": bool(found.memory_in_sample[i]),
         "status": case.row.status,
         "fits": None if fits is None else bool(fits[i]),
         **{f"{name}_s": part[i] for name, part in found.parts_s.items()},
@@ -246,6 +257,9 @@ def validation_warnings(found: Validation) -> list[str]:
     inside = sorted({case.source_id for case, seen in zip(found.cases, found.in_sample, strict=True) if seen})
     if inside:
         warnings.append(f"in sample, the fit has seen rows of these sources: {', '.join(inside)}.")
+    if found.memory_sources_in_sample:
+        seen = ", ".join(found.memory_sources_in_sample)
+        warnings.append(f"memory in sample, numbers were set on rows of these sources: {seen}.")
     contradictory = sum("contradictory" in skipped.reason for skipped in found.skipped)
     if contradictory:
         warnings.append(f"{contradictory} rows contradict themselves and are skipped.")

@@ -111,12 +111,19 @@ def _answer(found: Validation, left_out: LeftOut | None) -> str:
 def _sample_note(found: Validation) -> str:
     inside, timed = int(found.in_sample.sum()), sum(is_timed(case) for case in found.cases)
     if not inside:
-        return "Out of sample: no number of the catalog was fitted on rows of these sources."
+        return "Out of sample: no number of the catalog was fitted on rows of these sources." + _memory_note(found)
     return (
         f"<strong>{inside:,} of {timed:,} timed rows are in sample:</strong> the numbers of their accelerator or "
         "software were fitted on rows of their source. <code>walltime validate --leave-one-source-out</code> fits anew "
-        "without each source."
+        "without each source." + _memory_note(found)
     )
+
+
+def _memory_note(found: Validation) -> str:
+    seen = found.memory_sources_in_sample
+    if not seen:
+        return ""
+    return f" Memory is in sample for {escape(', '.join(seen))}: what software keeps was set on their rows."
 
 
 def _points(found: Validation) -> list[Point]:

@@ -1,6 +1,7 @@
 """Which numbers were fitted on training rows, and on whose: what makes a prediction one in sample."""
 
 import functools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -81,6 +82,18 @@ def is_in_sample(case: Case) -> bool:
     family = training_record().family_of(case.machine.accelerator)
     owners = (("accelerator", family), ("stack", case.stack))
     return any(case.source_id in _sources_of(kind, owner) for kind, owner in owners)
+
+
+def memory_is_in_sample(case: Case) -> bool:
+    """Whether what a case's software stack keeps in memory was set on rows of its source."""
+    block = memory_record().stack.get(case.stack)
+    return block is not None and block.kind == "fitted" and case.source_id in memory_sources(block)
+
+
+def memory_sources(block: FittedBlock) -> dict[str, int]:
+    """Return how many rows of each source a stack's numbers of memory were set on, as the locator says."""
+    found = re.findall(r"(\w+): (\d+)[^;]* rows", block.locator)
+    return {source: int(count) for source, count in found}
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from walltime.problems import BadInput
 from walltime.validate.cases import Case, Skipped
 from walltime.validate.constant_utilization import ConstantUtilization, constant_utilization
 from walltime.validate.errors import MEMORY_SCOPES, ErrorReport, Predictions, error_report, fits_figures
-from walltime.validate.fitted_parameters import is_in_sample, training_parameters
+from walltime.validate.fitted_parameters import is_in_sample, memory_is_in_sample, training_parameters
 from walltime.validate.predict import batch_step, case_batches, catalog_numbers, predictions
 
 
@@ -60,6 +60,18 @@ class Validation:
         """Predicted over measured step time less one, NaN where none was measured, (cases,)."""
         measured = np.array([np.nan if case.step_time_s is None else case.step_time_s for case in self.cases])
         return np.asarray(self.predictions.step_time_s / measured - 1)
+
+    @cached_property
+    def memory_in_sample(self) -> Mask:
+        """Whether the numbers of a row's memory were set on its source; not where no memory is judged, (cases,)."""
+        judged = (case.memory_bytes is not None and case.row.scope in MEMORY_SCOPES for case in self.cases)
+        flags = (is_one and memory_is_in_sample(case) for is_one, case in zip(judged, self.cases, strict=True))
+        return np.fromiter(flags, dtype=bool, count=len(self.cases))
+
+    @property
+    def memory_sources_in_sample(self) -> list[str]:
+        """Sources with rows whose memory is in sample."""
+        return sorted({self.cases[i].source_id for i in np.flatnonzero(self.memory_in_sample)})
 
     @property
     def is_judged(self) -> bool:
