@@ -74,7 +74,7 @@ def _layouts(training: Training, plan: Plan, cluster: Cluster, stack: Stack) -> 
         if rest or training.batch_seqs % (dp * changed["micro_batch"]):
             continue
         changed |= {"dp": dp, "etp": changed["tp"] if plan.etp > 1 else 1}
-        changed["shard"] = plan.shard if dp % max(plan.shard, 1) == 0 else 0
+        changed["shard"] = plan.shard if dp % max(plan.shard, 1) == 0 else dp
         try:
             candidate = replace(plan, **changed)
             check_plan(candidate, training, on)
@@ -82,8 +82,8 @@ def _layouts(training: Training, plan: Plan, cluster: Cluster, stack: Stack) -> 
         except BadInput:
             continue
         yield candidate
-        if candidate.shard:
-            yield replace(candidate, shard=0)
+        if 0 < candidate.shard < dp:
+            yield replace(candidate, shard=dp)
 
 
 def _options(name: str, training: Training, plan: Plan, cluster: Cluster) -> list[int]:
@@ -110,12 +110,17 @@ def _fitting(layouts: list[Plan], training: Training, cluster: Cluster, plan: Pl
         return
     batch = PlanBatch.of(layouts)
     shardings = SHARDINGS[SHARDINGS.index(plan.sharding) :]
-    for sharding, recompute in itertools.product(shardings, RECOMPUTES[RECOMPUTES.index(plan.recompute) :]):
+    recomputes = RECOMPUTES[RECOMPUTES.index(plan.recompute) :]
+    sequences = [True] if plan.sequence_parallel else [False, True]
+    for sharding, recompute, sequence in itertools.product(shardings, recomputes, sequences):
         again = batch.recompute_layers if recompute == plan.recompute else np.ones_like(batch.tp)
-        tried = replace(batch, sharding=sharding, recompute=recompute, recompute_layers=again)
+        choices: dict[str, Any] = {"sharding": sharding, "recompute": recompute, "sequence_parallel": sequence}
+        tried = replace(batch, recompute_layers=again, **choices)
         for index in np.flatnonzero(_fits(tried, training, cluster, stack)):
             shard = layouts[index].shard
             candidate = replace(tried.plan(int(index)), shard=shard)
+            if sequence != plan.sequence_parallel and candidate.tp == 1:
+                continue
             if sharding in stack.pipeline_sharding or candidate.pp == 1:
                 yield candidate
 
@@ -132,4 +137,5 @@ def _distance(plan: Plan, given: Plan) -> tuple[int, float]:
         steps = kinds.index(getattr(plan, name)) - kinds.index(getattr(given, name))
         changed += steps != 0
         size += abs(steps)
+    changed += plan.sequence_parallel != given.sequence_parallel
     return changed + (plan.shard != given.shard), round(size, 6)

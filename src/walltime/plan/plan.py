@@ -1,6 +1,6 @@
 """Plans for real models, as arrays: degrees of parallelism, microbatches, sharding, schedule, recomputation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -106,12 +106,30 @@ class Plan:
         return self.tp * self.cp * self.dp * self.pp
 
     def __str__(self) -> str:
-        shown = {"tp": self.tp, "cp": self.cp, "ep": self.ep, "pp": self.pp, "dp": self.dp}
+        shown = {"tp": self.tp, "cp": self.cp, "ep": self.ep, "etp": self.etp, "pp": self.pp, "dp": self.dp}
         degrees = " ".join(f"{name} {degree}" for name, degree in shown.items() if degree > 1 or name == "dp")
-        schedule = f"interleaved 1f1b x{self.vpp}" if self.vpp > 1 and self.schedule == "1f1b" else self.schedule
-        pipeline = f", {schedule}" if self.pp > 1 else ""
-        recompute = "" if self.recompute == "none" else f", {self.recompute} recomputation"
-        return f"{degrees}, micro-batch {self.micro_batch}, {self.sharding}{pipeline}{recompute}, {self.precision}"
+        return ", ".join([degrees, f"micro-batch {self.micro_batch}", *self._choices(), self.precision])
+
+    def _choices(self) -> Iterator[str]:
+        """Say what was chosen, leaving out what is usual."""
+        yield self.sharding
+        if 0 < self.shard < self.dp and self.sharding != "ddp":
+            yield f"over {self.shard} ranks"
+        if self.sharding == "zero3" and not self.reshard:
+            yield "parameters kept"
+        if self.pp > 1:
+            yield f"interleaved 1f1b x{self.vpp}" if self.vpp > 1 and self.schedule == "1f1b" else self.schedule
+        if self.tp > 1 and not self.sequence_parallel:
+            yield "no sequence parallelism"
+        if self.cp > 1 and self.cp_algorithm != "ring":
+            yield f"{self.cp_algorithm} context"
+        if self.recompute != "none":
+            part = f" of {self.recompute_layers:.0%}" if self.recompute == "full" and self.recompute_layers < 1 else ""
+            yield f"{self.recompute} recomputation{part}"
+        if self.offload_optimizer:
+            yield "optimizer on the host"
+        if self.order != GROUPS:
+            yield f"order {','.join(self.order)}"
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,8 @@ def _headline(result: TransformerEstimate, context: Context) -> str:
     lacking = missing_bytes(result)
     fits = f"DOES NOT FIT, {format_si(lacking, 'B', 3)} too much" if lacking else "fits"
     lines = [
-        f"  step time  {format_time(time_s)}   [lower {format_time(lower_s)}, upper {format_time(upper_s)}]",
+        f"  step time  {format_time(time_s)}   [lower {format_time(lower_s)}, upper {format_time(upper_s)}: "
+        "if all overlapped, or nothing]",
         f"  MFU        {mfu:.1%}   [{mfu * time_s / upper_s:.1%}, {mfu * time_s / lower_s:.1%}]   HFU {hfu:.1%}",
         f"             of the dense {result.plans.precision} peak, {format_si(result.peak_flop_per_s, 'FLOP/s')}; "
         f"FLOP by the convention {result.convention}",

@@ -31,7 +31,7 @@ class StackDefaults:
 DEFAULTS: dict[str, StackDefaults] = {
     "megatron-lm-2020": StackDefaults("ddp", sequence_parallel=False, precision="fp16"),
     "megatron-lm-2021": StackDefaults("ddp", sequence_parallel=False, precision="fp16"),
-    "megatron-lm-2022": StackDefaults("ddp", sequence_parallel=False, precision="fp16"),
+    "megatron-lm-2022": StackDefaults("ddp", sequence_parallel=True, precision="fp16"),
     "megatron-lm-2024": StackDefaults("zero1", sequence_parallel=True, precision="bf16"),
     "megatron-deepspeed": StackDefaults("ddp", sequence_parallel=False, precision="fp16"),
     "nemo-megatron-2022": StackDefaults("zero1", sequence_parallel=True, precision="bf16"),
