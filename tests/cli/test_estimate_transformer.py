@@ -509,3 +509,24 @@ def test_no_extra_is_imported():
 def test_json_is_one_document(walltime):
     result = walltime(*FITS, "--json")
     assert json.loads(result.out)["command"] == "estimate"
+
+
+# What it says
+
+
+def test_no_next_step_is_the_one_just_taken(call):
+    assert "next: the same with --explain" in call(*FITS).out
+    assert "next: the same with --explain" not in call(*FITS, "--explain").out
+
+
+def test_without_a_model_that_is_what_is_missing(call):
+    for flags in ((), ("--tp=8",), ("--on=8xh100-sxm",)):
+        message = call("estimate", *flags).refused()
+        assert message.startswith("no model is named")
+        assert "walltime estimate llama-2-7b --on 64xh100-sxm" in message
+
+
+def test_an_accelerator_without_any_format_of_plans_says_so(call):
+    message = call("estimate", "gpt2", "--on", "1xgtx-580", "--batch=8").refused()
+    assert "Valid: ." not in message
+    assert "none of a plan's formats (bf16" in message

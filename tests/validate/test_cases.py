@@ -9,7 +9,9 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from walltime.validate.cases import Case, Skipped, case_of, cases_of, read_cases
+from walltime.validate.frameworks import stack_of
 from walltime.validate.measured import MeasuredRow, read_measured, shipped_files
+from walltime.workload.catalog import transformer
 from walltime.workload.flop import flop_parts, model_flop_per_token
 from walltime.workload.parameters import num_parameters
 
@@ -173,7 +175,6 @@ def test_hybrid_and_group_sharding(row):
 
 def test_interleaving_recomputation_and_schedules(row):
     assert of(row, vpp=5).plan.vpp == 5
-    assert of(row, vpp=5, pp=1, dp=32).plan.vpp == 1
     assert of(row, notes="schedule=Interleaved 1F1B").plan.vpp == 2
     half = of(row, activation_recompute="selective", notes="AC=selective layer").plan
     assert (half.recompute, half.recompute_layers) == ("full", 0.5)
@@ -259,7 +260,7 @@ def test_memory_is_gib_of_a_kind(row, shipped):
 
 def test_cases_do_not_depend_on_what_was_measured(row):
     """A rule that looks at the answer would make validation worthless."""
-    slow, fast = of(row, step_time_s=90.0, mem_gb=70.0), of(row, step_time_s=9.0, mem_gb=7.0)
+    slow, fast = of(row, step_time_s=90.0, mem_gb=70.0), of(row, step_time_s=18.0, mem_gb=7.0)
     for name in ("training", "plan", "machine", "stack", "features", "facts", "assumptions"):
         assert getattr(slow, name) == getattr(fast, name)
 
@@ -321,3 +322,55 @@ def test_any_row_is_a_case_or_skipped_and_cases_are_whole(row):
     assert plan.tp * plan.cp * plan.dp % (plan.ep * plan.etp) == 0
     assert plan.shard == 0 or plan.dp % plan.shard == 0
     assert answer.step_time_s == 1.0
+
+
+def test_a_row_faster_than_its_accelerator_is_skipped(row):
+    assert isinstance(case_of(row()), Case)
+    # 13 B parameters, 65,536 tokens on each of 64 A100 are 5 PFLOP: 17 s at 312 TFLOP/s
+    for changed in ({"step_time_s": 15.0}, {"step_time_s": None, "tokens_per_s_per_gpu": 4400.0}):
+        skipped = case_of(row(**changed))
+        assert isinstance(skipped, Skipped)
+        assert "contradictory: faster than the accelerator's peak" in skipped.reason
+    fp8 = {"gpu": "H100-80GB", "step_time_s": 4.0}
+    assert isinstance(case_of(row(**fp8)), Skipped)
+    assert isinstance(case_of(row(**fp8, precision="fp8")), Case)
+
+
+def test_a_row_with_twice_the_parameters_of_its_dimensions_is_skipped(row):
+    assert isinstance(case_of(row(params_b=7.0)), Case)
+    for params_b in (5.0, 40.0):
+        assert f"contradictory: params_b={params_b:g}" in case_of(row(params_b=params_b)).reason
+
+
+NO_DIMENSIONS = dict.fromkeys(("params_b", "n_layers", "d_model", "d_ff", "n_heads", "n_kv_heads", "vocab"))
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("llama-3.1-8b", "llama-3.1-8b"),
+        ("meta-llama/Llama-3.1-8B", "llama-3.1-8b"),
+        ("Llama 3.1 8B", "llama-3.1-8b"),
+        ("my own", None),
+    ],
+)
+def test_a_row_without_dimensions_has_the_model_of_the_catalog(row, name, model):
+    case = case_of(row(model_name=name, **NO_DIMENSIONS))
+    assert (case.training.model if isinstance(case, Case) else None) == (model and transformer(model))
+    assert isinstance(case, Case) or case.reason == "n_layers not stated"
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"source_id": "aleph"}, "aleph-scaling"),
+        ({"notes": "Aleph Alpha scaling"}, "aleph-scaling"),
+        ({"notes": "trained with torchtitan", "source_id": "aleph"}, "torchtitan"),
+        ({"notes": "ZeRO-1, weak scaling, Transformer Engine, FSDP"}, "generic"),
+        ({"source_id": "megatron_lm_2021"}, "megatron-lm-2021"),
+        ({"framework": "in-house", "source_id": "aleph", "notes": "torchtitan"}, "generic"),
+        ({}, "generic"),
+    ],
+)
+def test_notes_and_source_name_the_software_where_no_framework_is_given(row, changed, expected):
+    assert stack_of(row(**({"framework": ""} | changed))) == expected

@@ -100,6 +100,10 @@ def test_a_bad_cell_is_named_with_its_place(csv_file, changed, words):
         ({"n_experts": 8, "ep": 16, "top_k": 2}, ("ep=16", "n_experts=8", "Nearest: 8")),
         ({"n_experts": 2, "top_k": 4}, ("top_k=4", "n_experts")),
         ({"pp": 32, "tp": 1, "dp": 2, "n_layers": 4}, ("pp=32", "n_layers")),
+        ({"ep": 2}, ("ep=2", "experts", "Valid: 1")),
+        ({"ep": 2, "n_experts": 0}, ("ep=2", "experts")),
+        ({"vpp": 2, "pp": 1, "dp": 32}, ("vpp=2", "pp is 1", "Valid: 1")),
+        ({"gpu_canonical": "H100-80GB"}, ("gpu='A100-80GB'", "gpu_canonical='H100-80GB'")),
     ],
 )
 def test_contradictory_degrees_are_refused_unless_read_in_bulk(csv_file, changed, words):
@@ -109,6 +113,22 @@ def test_contradictory_degrees_are_refused_unless_read_in_bulk(csv_file, changed
     for word in (f"{path}:3: ", *words):
         assert word in str(problem.value)
     assert contradiction(read_measured(path, strict=False)[1])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"vpp": 2},
+        {"ep": 2, "n_experts": 8, "top_k": 2},
+        {"ep": 2, "d_ff": None},
+        {"gpu_canonical": "A100-40GB"},
+        {"gpu": "A800", "gpu_canonical": "A100-80GB"},
+        {"gpu_canonical": "some other name"},
+        {"gpu": "in-house", "gpu_canonical": "H100-80GB"},
+    ],
+)
+def test_what_may_be_meant_is_no_contradiction(row, changed):
+    assert contradiction(row(**changed)) == ""
 
 
 def test_a_run_out_of_memory_may_print_zeros(csv_file):

@@ -325,7 +325,7 @@ def test_a_broken_catalog_is_not_a_reason_to_skip_rows(monkeypatch, row):
 
 def test_a_source_left_out_is_predicted_by_a_fit_that_has_not_seen_it(row, monkeypatch):
     """Each source has a speed of its own; a stand-in for the fit returns the mean of what it saw."""
-    seen = {"one": 10.0, "torchtitan": 20.0, "torchao": 40.0}
+    seen = {"one": 100.0, "torchtitan": 200.0, "torchao": 400.0}
     cases, _ = cases_of(row(source_id=name, step_time_s=t, **plan) for name, t in seen.items() for plan in RAN)
     fits = []
 
@@ -345,7 +345,7 @@ def test_a_source_left_out_is_predicted_by_a_fit_that_has_not_seen_it(row, monke
     assert {name: fold.num_rows for name, fold in found.folds.items()} == {"one": 6, "torchtitan": 3}
     assert told[-1] == (2, 2)
     both = validation_json(shown, found)["leave_one_source_out"]
-    assert both["by_source"]["one"]["median_abs_error"] == pytest.approx(0.9)
+    assert both["by_source"]["one"]["median_abs_error"] == pytest.approx(0.99)
     assert set(both["overall"]) >= FIGURES
     assert json.dumps(both["folds"])
     assert "each source left out" in validation_text(shown, found)

@@ -111,7 +111,7 @@ def test_a_file_of_ones_own(tmp_path):
         ("num_kv_heads = 4", "num_kv_heads = 3", "num_kv_heads=3 does not divide num_heads=4"),
         ('name = "small"', 'nam = "small"', "unknown key 'nam'. Did you mean 'name'"),
         ('name = "small"', "name = 3", "name=3 must be text"),
-        ('name = "small"\n', "", "name=None must be text"),
+        ('name = "small"\n', "", "bad.toml: the key name is missing"),
         ("[dimensions]", "", r"unknown key 'num_layers'.*\[dimensions\]"),
         ("[dimensions]", "[dimension]", "unknown key 'dimension'. Did you mean 'dimensions'"),
         ("num_layers = 2", "num_layers = ", "not valid TOML"),
@@ -137,3 +137,19 @@ def test_no_dimensions_at_all(tmp_path):
 def test_no_such_file(tmp_path):
     with pytest.raises(BadInput, match="cannot read"):
         transformer_from_file(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("kv_lora_rank = 8", "kv_lora_rank=8 needs qk_rope_head_dim"),
+        ("top_k = 2", "top_k=2 needs num_experts"),
+        ("num_shared_experts = 1", "num_shared_experts=1 needs num_experts"),
+        ("sliding_window = 64", "sliding_window=64 needs num_sliding_layers"),
+    ],
+)
+def test_a_dimension_that_needs_another_is_refused_without_it(tmp_path, lines, said):
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL + lines + "\n")
+    with pytest.raises(BadInput, match=said):
+        transformer_from_file(path)

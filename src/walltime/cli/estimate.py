@@ -136,6 +136,11 @@ def command(model: str | None, as_json: bool, **flags: Any) -> None:
     is_run = path is not None and not _describes_model(read_toml(path))
     flags["model"] = None if is_run else model
     values = _values(flags, path if is_run else None)
+    if not values.get("model"):
+        raise BadInput(
+            "no model is named. Valid: a name (llama-3.1-405b, see walltime show models), mlp-D with D = d_model, "
+            "or a TOML file; for example walltime estimate llama-2-7b --on 64xh100-sxm --batch 256."
+        )
     if _engine(values) == "erdil":
         from walltime.cli import estimate_theory
 

@@ -62,7 +62,8 @@ def run(values: Mapping[str, Any], *, as_json: bool) -> None:
         click.echo(transformer_text(result, context))
         if values.get("explain"):
             click.echo("\n" + explanation_text(result))
-        click.echo("\nnext: the same with --explain: what each part is, and what its numbers stand on")
+        else:
+            click.echo("\nnext: the same with --explain: what each part is, and what its numbers stand on")
         for warning in warnings:
             click.echo(f"note: {warning}", err=True)
     if not result.fits[0]:

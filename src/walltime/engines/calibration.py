@@ -186,9 +186,12 @@ class Kernels:
             kind = next((other for other in _SIXTEEN_BIT if other in peaks), kind)
         if kind not in peaks:
             valid = [name for name in PRECISIONS if _FORMATS.get(name, name) in peaks]
-            raise BadInput(
-                f"precision={precision} needs {kind}, which the accelerator lacks. Valid: {', '.join(valid)}."
+            instead = (
+                f"Valid: {', '.join(valid)}."
+                if valid
+                else f"It has none of a plan's formats ({', '.join(PRECISIONS)}), only {', '.join(peaks)}."
             )
+            raise BadInput(f"precision={precision} needs {kind}, which the accelerator lacks. {instead}")
         named = self.matmul
         kernel = named.get(kind) or named.get("fp8" if kind == "fp4" else "bf16") or next(iter(named.values()))
         return kernel, peaks[kind]

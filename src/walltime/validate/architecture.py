@@ -1,12 +1,15 @@
 """From a measured row's columns and its model's name to a `Transformer`."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
+from walltime.problems import BadInput
 from walltime.validate.families import Family, family_of, known_size
 from walltime.validate.measured import MeasuredRow
 from walltime.validate.notes import number_after, says
 from walltime.workload import Transformer
+from walltime.workload.catalog import transformer
 from walltime.workload.parameters import num_parameters
 
 _EQUAL, _DIFFERENT = 5e-3, 2e-2
@@ -24,7 +27,8 @@ def transformer_of(row: MeasuredRow) -> Transformer:
 
     Columns decide; the family of the model's name fills in what has no column (norms, biases, positions, latent
     attention, shared experts, dense layers, sliding windows); a model of no known family has a gated MLP or a plain
-    one, whichever brings its parameters nearer to ``params_b``, or by the ratio of d_ff to d_model.
+    one, whichever brings its parameters nearer to ``params_b``, or by the ratio of d_ff to d_model. A row without any
+    dimension has the model of the catalog whose id, alias (its Hugging Face repository, say) or full name it gives.
 
     Raises
     ------
@@ -35,6 +39,8 @@ def transformer_of(row: MeasuredRow) -> Transformer:
         raise Unsaid("not a pure transformer (state-space layers)")
     if says(row, r"\bq?lora\b") or "lora" in row.model_name.lower():
         raise Unsaid("low-rank adapters are not modelled")
+    if listed := _of_the_catalog(row):
+        return listed
     family = family_of(row.model_name)
     sizes = _sizes(row)
     num_layers, d_model, num_heads = sizes["num_layers"], sizes["d_model"], sizes["num_heads"]
@@ -62,6 +68,20 @@ def transformer_of(row: MeasuredRow) -> Transformer:
     fields |= _said_in_words(row)
     model = _judged(row, fields) if family is None else Transformer(**fields)
     return model if "tied_embeddings" in _said_in_words(row) else _tied_as_counted(row, model)
+
+
+def _of_the_catalog(row: MeasuredRow) -> Transformer | None:
+    """Return the catalog's model of this name where the row has no dimensions, None if it has or there is none."""
+    if any((row.n_layers, row.d_model, row.d_ff, row.n_heads, row.n_kv_heads, row.n_experts)):
+        return None
+    if known_size(row.model_name):
+        return None
+    try:
+        model = transformer(re.sub(r"[\s_]+", "-", row.model_name.strip()))
+    except BadInput:
+        return None
+    mtp_layers = model.num_mtp_layers * _with_mtp(row)
+    return replace(model, vocab_size=row.vocab or model.vocab_size, num_mtp_layers=mtp_layers)
 
 
 def _tied_as_counted(row: MeasuredRow, model: Transformer) -> Transformer:

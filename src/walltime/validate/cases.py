@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from walltime.catalog import DATASHEET, AcceleratorRecord, parameter_set
 from walltime.plan import Plan
 from walltime.problems import BadInput
+from walltime.units import format_si
 from walltime.validate.architecture import Unsaid, transformer_of
 from walltime.validate.chips import Machine, machine_of
 from walltime.validate.frameworks import stack_of
@@ -21,6 +23,11 @@ from walltime.validate.notes import other_facts, stack_features
 from walltime.validate.source_rules import source_features, source_group
 from walltime.validate.targets import MeasuredMemory, MeasuredTime, memory_of, step_time_of
 from walltime.workload import Training, Transformer
+from walltime.workload.flop import model_flop_per_token
+from walltime.workload.parameters import num_active_parameters, num_parameters
+
+_OTHER_SIZE = 2
+_FORMATS = {"fp8-block": "fp8", "mxfp8": "fp8", "nvfp4": "fp4"}
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,9 @@ def _case(row: MeasuredRow) -> Case:
     time, memory = step_time_of(filled, training, machine.accelerator), memory_of(filled)
     if time is None and memory is None and not row.status:
         raise Unsaid("neither time nor memory stated, nor whether it ran")
+    _refuse_other_size(filled, model)
+    if time:
+        _refuse_faster_than_peak(filled, training, machine, time)
     return Case(
         row=row,
         training=training,
@@ -157,6 +167,32 @@ def _features(row: MeasuredRow, model: Transformer, stack: str) -> dict[str, Any
     if model.position == "learned" and stack.startswith("megatron-core"):
         features.setdefault("dropout", True)
     return features
+
+
+def _refuse_other_size(row: MeasuredRow, model: Transformer) -> None:
+    """Refuse stated parameters outside those of the stated dimensions, active to all, by more than a factor of two."""
+    if not (row.params_b and row.n_layers and row.d_model):
+        return
+    least, most = num_active_parameters(model, with_embedding=False) / 1e9, num_parameters(model) / 1e9
+    if not least / _OTHER_SIZE <= row.params_b <= most * _OTHER_SIZE:
+        raise BadInput(f"params_b={row.params_b:g}, but the dimensions have {most:.3g} billion parameters.")
+
+
+def _refuse_faster_than_peak(row: MeasuredRow, training: Training, machine: Machine, time: MeasuredTime) -> None:
+    """Refuse a time in which the accelerator's dense peak, at the row's precision, cannot do the model FLOP."""
+    record = parameter_set(DATASHEET).find(AcceleratorRecord, machine.accelerator)
+    if record is None:
+        return
+    peaks = {name: peak.value for name, peak in record.peak_flop_per_s.items()}
+    kind = _FORMATS.get(row.precision, row.precision)
+    peak_flop_per_s = peaks.get(kind, max(peaks.values()))
+    flop = model_flop_per_token(training.model, training.seq_len, "causal-attention") * training.batch_tokens
+    reached = float(flop) / (row.n_gpus or 1) / time.step_time_s
+    if reached > peak_flop_per_s:
+        raise BadInput(
+            f"faster than the accelerator's peak: {time.kind} means {format_si(reached, 'FLOP/s')} "
+            f"of {format_si(peak_flop_per_s, 'FLOP/s')} of {machine.accelerator}."
+        )
 
 
 def cases_of(rows: Iterable[MeasuredRow]) -> tuple[list[Case], list[Skipped]]:

@@ -41,6 +41,11 @@ RULES: tuple[FrameworkRule, ...] = (
 )
 """Megatron-LM itself is told apart by its year, see `stack_of`."""
 FALLBACK = "generic"
+_TECHNIQUES = (
+    r"\bzero[- ]?(?:\d|infinity|offload|\b)|\b[fh]sdp\d?|\bscaling\b|\baccelerate|\bcomposer|\blightning|\bxla\b"
+    r"|transformer ?engine"
+)
+"""Words of notes that name no framework, though the same word in the column does."""
 _MEGATRON_BY_YEAR = ((2020, "megatron-lm-2020"), (2021, "megatron-lm-2021"), (2022, "megatron-lm-2022"))
 _TORCHTITAN_OF_2025 = "torchtitan-2025"
 STACKS = tuple(
@@ -52,8 +57,23 @@ STACKS = tuple(
 
 
 def stack_of(row: MeasuredRow) -> str:
-    """Return the id of the row's software stack; ``generic`` where no rule fits."""
-    name = row.framework.lower()
+    """Return the id of the row's software stack; ``generic`` where no rule fits.
+
+    The framework decides; where there is none, the first of notes and source id that names one.
+    """
+    for said in (row.framework, _named(row.notes), _named(row.source_id.replace("_", " "))):
+        found = _stack_named(row, said.lower())
+        if row.framework or found != FALLBACK:
+            return found
+    return FALLBACK
+
+
+def _named(text: str) -> str:
+    """Return the text without words that are techniques of many frameworks, not the name of one."""
+    return re.sub(_TECHNIQUES, " ", text.lower())
+
+
+def _stack_named(row: MeasuredRow, name: str) -> str:
     for rule in RULES:
         if re.search(rule.pattern, name):
             return _of_its_year(rule.stack, row)

@@ -2,11 +2,12 @@
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from walltime.catalog import data_root
+from walltime.catalog.fitted import training_record
 from walltime.problems import BadInput, unknown
 from walltime.units import LARGEST_COUNT, shortened
 from walltime.validate.rows import csv_lines, file_text
@@ -243,6 +244,27 @@ def _contradictions(row: MeasuredRow) -> Iterator[str]:
                     f"Nearest: {_nearest(row.global_batch_seqs, chunk)}."
                 )
     yield from _indivisible(row)
+    yield from _out_of_place(row)
+
+
+def _out_of_place(row: MeasuredRow) -> Iterator[str]:
+    """Say which degree has nothing to divide, and whether the two names of the accelerator are of two of them."""
+    is_dense = row.n_layers and row.d_model and row.d_ff and not row.n_experts
+    if is_dense and (row.ep or 1) > 1:
+        yield f"ep={row.ep} needs experts: n_experts is empty. Valid: 1."
+    if row.pp == 1 and (row.vpp or 1) > 1:
+        yield f"vpp={row.vpp} needs a pipeline: pp is 1. Valid: 1."
+    if len(set(_accelerator_families(row))) > 1:
+        yield f"gpu={row.gpu!r} contradicts gpu_canonical={row.gpu_canonical!r}. Valid: one accelerator."
+
+
+def _accelerator_families(row: MeasuredRow) -> Iterator[str]:
+    """Yield the family that each of the two names of the accelerator stands for, without form factor and memory."""
+    from walltime.validate.chips import accelerator_of  # which reads rows, and so needs this module
+
+    for alone in (replace(row, gpu_canonical=""), replace(row, gpu="")):
+        if found := accelerator_of(alone):
+            yield training_record().family_of(found).split("-")[0]
 
 
 def _indivisible(row: MeasuredRow) -> Iterator[str]:

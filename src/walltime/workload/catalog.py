@@ -14,6 +14,13 @@ from walltime.workload.transformer import Norm, Position, Transformer
 _FIELDS = {field.name: field for field in fields(Transformer) if field.name != "name"}
 _REQUIRED = [name for name, field in _FIELDS.items() if field.default is MISSING]
 _CHOICES = {"norm": get_args(Norm), "position": get_args(Position)}
+_NEEDS = {
+    "kv_lora_rank": "qk_rope_head_dim",
+    "top_k": "num_experts",
+    "num_shared_experts": "num_experts",
+    "sliding_window": "num_sliding_layers",
+}
+"""Dimensions that mean nothing without another one."""
 _FILE_KEYS = {field.name for field in msgspec.structs.fields(ModelRecord)}
 
 
@@ -51,6 +58,8 @@ def transformer_from_file(path: Path) -> Transformer:
             hint = " Is it meant for the table [dimensions]?" if key in _FIELDS else ""
             raise BadInput(f"{path.name}: {unknown('key', key, _FILE_KEYS)}{hint}")
     name, dimensions = raw.get("name", raw.get("id")), raw.get("dimensions")
+    if name is None:
+        raise BadInput(f'{path.name}: the key name is missing: what the model is called. Valid: name = "{path.stem}".')
     if not (isinstance(name, str) and name):
         raise BadInput(f"{path.name}: name={shortened(name)} must be text: what the model is called.")
     if not isinstance(dimensions, dict):
@@ -75,6 +84,9 @@ def transformer_from_dimensions(name: str, dimensions: dict[str, Any], where: st
     missing = [field for field in _REQUIRED if field not in dimensions]
     if missing:
         raise BadInput(f"{where}: missing in [dimensions]: {', '.join(missing)}.")
+    for field, needed in _NEEDS.items():
+        if dimensions.get(field) and not dimensions.get(needed):
+            raise BadInput(f"{where}: {field}={dimensions[field]} needs {needed}, which is missing in [dimensions].")
     try:
         return Transformer(name, **dimensions)
     except BadInput as problem:
