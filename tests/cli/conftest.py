@@ -12,7 +12,7 @@ import pytest
 import walltime as package
 from walltime.cli import main
 
-_PROGRAM = [sys.executable, "-W", "error", "-c", "from walltime.cli import main; main()"]
+_PROGRAM = [sys.executable, "-W", "error", "-m", "walltime"]
 _SOURCE = str(Path(package.__file__).parents[1])
 _ENVIRONMENT = os.environ | {
     "COLUMNS": "100",

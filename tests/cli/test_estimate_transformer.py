@@ -292,7 +292,7 @@ REFUSED = {
     "--cp=3": "does not divide the cluster's 1024 accelerators. Nearest: --on 768xh100-sxm, --on 1152xh100-sxm.",
     "--pp=5": "tp=8 x pp=5, 40, does not divide the cluster's 1024 accelerators. Nearest: --on 1000xh100-sxm",
     "--dp=4": "the plan occupies 512 accelerators",
-    "--batch=1001": "dp=8 does not divide batch_seqs=1001. Nearest: 7, 11.",
+    "--batch=1001": "dp=8 does not divide batch_seqs=1001. Nearest: dp=7, 11, or batch_seqs=1000, 1008.",
     "--ep=2": "ep=2 needs experts: llama-3.1-405b has none. Valid: 1.",
     "--schedule=zb-h1 --vpp=2": "vpp=2 does not go with schedule=zb-h1.",
     "--sharding=zero3": "sharding=zero3 does not go with pp=16",

@@ -53,7 +53,7 @@ REFUSED = [
         {"cp": 32, "tp": 8, "cp_algorithm": "all-to-all"},
         "cp=32 does not divide heads of a tensor-parallel rank=16. Nearest: 16.",
     ),
-    (LLAMA, {"dp": 3}, "dp=3 does not divide batch_seqs=2048. Nearest: 2, 4."),
+    (LLAMA, {"dp": 3}, "dp=3 does not divide batch_seqs=2048. Nearest: dp=2, 4, or batch_seqs=2046, 2049."),
     (
         LLAMA,
         {"dp": 1024, "micro_batch": 3},

@@ -123,6 +123,7 @@ def test_contradictory_degrees_are_refused_unless_read_in_bulk(csv_file, changed
         {"ep": 2, "d_ff": None},
         {"gpu_canonical": "A100-40GB"},
         {"gpu": "A800", "gpu_canonical": "A100-80GB"},
+        {"gpu": "GB200", "gpu_canonical": "B200"},
         {"gpu_canonical": "some other name"},
         {"gpu": "in-house", "gpu_canonical": "H100-80GB"},
     ],

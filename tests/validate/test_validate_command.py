@@ -263,6 +263,11 @@ def test_contradictory_rows_are_skipped_if_asked(call, csv_file):
     assert any("contradict" in warning for warning in found["warnings"])
 
 
+def test_a_row_alone_that_contradicts_itself_says_how(call, csv_file):
+    message = call("validate", csv_file({"step_time_s": "0.001"})).refused(3)
+    assert "contradictory: faster than the accelerator's peak: step time means" in message
+
+
 @pytest.mark.parametrize("as_json", [True, False])
 def test_nothing_to_judge_is_a_negative_answer(call, csv_file, as_json):
     path = csv_file({"gpu": "Groq LPU", "gpu_canonical": ""}, {"seq_len": ""})

@@ -254,7 +254,8 @@ def _does_not_fit(asked: _Question, result: TransformerEstimate, instead: Plan |
         f"{format_si(missing_bytes(result), 'B', 3)} too much."
     )
     if instead is None:
-        return f"{said} No plan near it fits on as many accelerators."
+        offload = "" if asked.plan.offload_optimizer else ", without --offload-optimizer"
+        return f"{said} No plan near it fits on as many accelerators{offload}."
     time_s = float(_estimate(asked, instead).time_s[0])
     return f"{said} Nearest plan that fits: {plan_flags(asked.plan, instead)} ({format_time(time_s)} a step)."
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _TRAINING = ("model_name", "global_batch_seqs")
 """A file without any of these columns is about something else than training steps."""
+_SHOWN = 5
 
 
 @click.command("validate", short_help="Predicted against measured training steps, by source.")
@@ -74,8 +75,11 @@ def command(
         click.echo(validation_text(found, left_out))
         click.echo(f"\n{_next(files, html_path, leave_one_source_out)}")
     if not found.is_judged:
-        reasons = "; ".join(found.report.overall.skipped) or "no rows"
-        raise NegativeAnswer(f"none of {len(cases) + len(skipped)} rows could be judged: {reasons}.")
+        unscoped = [f"scope {case.row.scope}" for case in cases if not case.is_core]
+        reasons = list(dict.fromkeys([*(row.reason.rstrip(".") for row in skipped), *unscoped])) or ["no rows"]
+        more = f"; and {len(reasons) - _SHOWN} more reasons" if len(reasons) > _SHOWN else ""
+        shown = "; ".join(reasons[:_SHOWN])
+        raise NegativeAnswer(f"none of {len(cases) + len(skipped)} rows could be judged: {shown}{more}.")
 
 
 def _training_rows(paths: list[Path]) -> tuple[list[Path], list[str]]:

@@ -170,7 +170,10 @@ class Kernels:
         for name in _ATTENTION[kernel]:
             if name in self.attention:
                 return self.attention[name]
-        raise BadInput(f"attention={kernel}: no fused kernel for this accelerator. Valid: unfused, fused-softmax.")
+        raise BadInput(
+            f"attention={kernel} (a stack's own unless the plan names one): no fused kernel for this accelerator. "
+            "Valid: unfused, fused-softmax."
+        )
 
     def of(self, precision: Precision) -> tuple[MatmulKernel, float]:
         """Return the matmul kernel of a precision and its peak; 16-bit formats share theirs.

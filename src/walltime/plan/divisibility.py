@@ -152,7 +152,14 @@ def _check_experts(plan: Plan, model: Transformer) -> None:
 
 
 def _check_batch(plan: Plan, training: Training) -> None:
-    must_divide("dp", plan.dp, "batch_seqs", training.batch_seqs)
+    if training.batch_seqs % plan.dp:
+        degrees = nearest(plan.dp, divisors(training.batch_seqs))
+        whole = training.batch_seqs // plan.dp
+        batches = ", ".join(str(plan.dp * number) for number in (whole, whole + 1) if number)
+        raise BadInput(
+            f"dp={plan.dp} does not divide batch_seqs={training.batch_seqs}. "
+            f"Nearest: dp={degrees}, or batch_seqs={batches}."
+        )
     must_divide("micro_batch", plan.micro_batch, "sequences of a pipeline", training.batch_seqs // plan.dp)
 
 

@@ -264,7 +264,7 @@ def _accelerator_families(row: MeasuredRow) -> Iterator[str]:
 
     for alone in (replace(row, gpu_canonical=""), replace(row, gpu="")):
         if found := accelerator_of(alone):
-            yield training_record().family_of(found).split("-")[0]
+            yield training_record().family_of(found).removeprefix("g").split("-")[0]  # a GB200 holds B200s
 
 
 def _indivisible(row: MeasuredRow) -> Iterator[str]:
