@@ -3,7 +3,6 @@
 import csv
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -18,45 +17,16 @@ from walltime.report.thresholds import in_words, ruler, thresholds_table
 from walltime.studies.erdil2024 import Headline, Study
 from walltime.studies.figure import Figure, Panel, Series
 
+from .html_page import Page
+
 pytest.importorskip("matplotlib")
 
-VOID = {"meta", "link", "br", "wbr", "img", "path", "use", "rect"}
 END = LinearScalingEnd(0.8, 2.05e28, 1.34e29, 6.1e28)
 WALL = LatencyWall(2.71e31, 5.08e31)
 ROWS = (
     {"accelerator": "h100", "utilization": 0.5, "missing": None},
     {"accelerator": "<b>", "utilization": 2e28},
 )
-
-
-class Page(HTMLParser):
-    """Every tag with its attributes, and whether tags close in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, *names: str) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.tags if tag in names]
 
 
 def reading(mode: str, ours: float | None) -> Reading:

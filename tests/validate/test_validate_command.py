@@ -3,14 +3,11 @@
 import csv
 import json
 import math
-import sys
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from walltime.calibrate.cross_validation import leave_one_source_out
-from walltime.cli import main
 from walltime.engines.step import PARTS
 from walltime.problems import BadInput
 from walltime.report.validation import validation_json, validation_text
@@ -39,42 +36,6 @@ FIGURES = {
 RAN = ({"tp": 2, "pp": 2, "dp": 16}, {"tp": 4, "pp": 2, "dp": 8}, {"tp": 8, "pp": 1, "dp": 8})
 HUGE = {"model_name": "GPT 175B", "params_b": 175.0, "n_layers": 96, "d_model": 12288, "d_ff": 49152, "n_heads": 96}
 OUT_OF_MEMORY = HUGE | {"n_kv_heads": 96, "tp": 1, "pp": 1, "dp": 64, "status": "oom", "step_time_s": ""}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command printed, and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    def json(self):
-        return json.loads(self.out, parse_constant=pytest.fail)
-
-    def refused(self, code=2):
-        """The one line of a refusal; nothing on standard output unless it is an answer."""
-        assert self.code == code, (self.code, self.out, self.err)
-        assert self.err.startswith("walltime: ")
-        assert self.err.count("\n") == 1
-        assert self.out == "" or code == 3
-        return self.err
-
-
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Run a command in this process, in an empty folder."""
-
-    def run(*args):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["walltime", *map(str, args)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return Outcome(ended.value.code or 0, printed.out, printed.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")
