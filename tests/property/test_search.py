@@ -12,8 +12,8 @@ from walltime.engines import step_terms
 from walltime.engines.erdil import matmul_device
 from walltime.plan import MlpPlanBatch, level_sizes, smallest_num_microbatches
 from walltime.search import FULL, PUBLISHED, Search
-from walltime.search.bounds import Bounds, floor_step_s
-from walltime.search.space import Grid, Shares
+from walltime.search.mlp_bounds import Bounds, floor_step_s
+from walltime.search.mlp_space import Grid, Shares
 
 from .brute_force import every_plan, levels_of
 from .strategies import accelerators, assumptions, powers_of_ten, small_searches

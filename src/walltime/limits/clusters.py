@@ -8,7 +8,7 @@ from walltime.hardware import Cluster
 from walltime.limits.scaling_laws import constants
 from walltime.plan import MlpPlan
 from walltime.search import PUBLISHED, Search, Space
-from walltime.search.bounds import floor_step_s
+from walltime.search.mlp_bounds import floor_step_s
 from walltime.workload import MlpStack
 
 
@@ -86,7 +86,7 @@ def sufficient_cluster(
     -----
     Sizes below C / (deadline x sustained FLOP/s) cannot be enough. For ``most_efficient``, a size N is worth
     trying only below the fewest accelerator-seconds so far over N; once even the launch latency of the matmuls
-    (`walltime.search.bounds.floor_step_s`, the same for every size) takes longer than that, so it does for all
+    (`walltime.search.mlp_bounds.floor_step_s`, the same for every size) takes longer than that, so it does for all
     larger N.
     """
     assumptions = assumptions or Assumptions()

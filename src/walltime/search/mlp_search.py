@@ -11,8 +11,8 @@ from walltime.engines import Assumptions, StepTerms, step_terms
 from walltime.hardware import Cluster
 from walltime.physics.memory import optimizer_bytes, weight_bytes
 from walltime.plan import SCHEDULES, MlpPlan, MlpPlanBatch, Schedule, level_sizes, placements
-from walltime.search.bounds import Bounds
-from walltime.search.space import FULL, Choices, Shares, Space, grid, split
+from walltime.search.mlp_bounds import Bounds
+from walltime.search.mlp_space import FULL, Choices, Shares, Space, grid, split
 from walltime.workload import MlpStack
 
 _SLACK = 1 + 1e-9  # bounds and times round differently; nothing within this of the best is dropped
@@ -73,7 +73,7 @@ class Search:
 
         Of plans that take exactly equally long, the one with least communication wins; None if there is none.
         The answer is that of brute force: a part of the space is dropped only if a lower bound on all its plans
-        (`walltime.search.bounds`) exceeds ``below_s`` or the best so far.
+        (`walltime.search.mlp_bounds`) exceeds ``below_s`` or the best so far.
         """
         sizes = level_sizes(num_gpus, self.cluster.network.level_sizes)
         bar = _Bar(below_s)

@@ -47,7 +47,7 @@ from walltime.engines import Assumptions, StepTerms, matmul_device, step_terms, 
 from walltime.hardware import Cluster
 from walltime.physics.collectives import all_reduce_bytes
 from walltime.plan import MlpPlanBatch, Schedule, bubble_stretch
-from walltime.search.space import Grid, Shares
+from walltime.search.mlp_space import Grid, Shares
 from walltime.workload import MlpStack
 
 _MATMULS_A_LAYER = 6
