@@ -128,7 +128,7 @@ def test_uneven_stages_are_allowed_with_a_word():
     ("software", "values", "message"),
     [
         ("deepspeed", {"sharding": "zero3", "pp": 2}, "sharding=zero3 does not go with pp=2 in DeepSpeed ZeRO."),
-        ("megatron-lm-2022", {"sharding": "zero2", "pp": 2}, "sharding=zero2 does not go with pp=2 in Megatron-LM"),
+        ("megatron-lm-2022", {"sharding": "zero2", "pp": 2}, "sharding=zero2: Megatron-LM, 2022"),
         ("megatron-deepspeed", {"pp": 2, "vpp": 2}, "vpp=2: Megatron-DeepSpeed does not interleave"),
         ("megatron-core", {"pp": 6, "vpp": 3, "dp": 128}, "vpp=3 needs a number of microbatches that pp=6 divides in"),
     ],

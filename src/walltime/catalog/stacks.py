@@ -10,6 +10,29 @@ from walltime.catalog.loader import data_root, read_toml
 from walltime.catalog.schema import Citation
 from walltime.problems import BadInput, unknown
 
+_Sharding = Literal["ddp", "zero1", "zero2", "zero3"]
+
+
+class RunsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What plans a stack can run. Meanings are those of `walltime.engines.capabilities.Capabilities`."""
+
+    kinds: tuple[Literal["tp", "cp", "ep", "dp", "pp"], ...]
+    schedules: tuple[Literal["gpipe", "1f1b", "zb-h1", "zb-h2", "zb-v", "dualpipe"], ...]
+    interleaving: Literal["any", "rounds", "none"]
+    uneven_stages: bool
+    shardings: tuple[_Sharding, ...]
+    pipeline_sharding: tuple[_Sharding, ...]
+    hybrid_shard: tuple[_Sharding, ...]
+    reshard: tuple[bool, ...]
+    recomputes: tuple[Literal["none", "selective", "full"], ...]
+    partial_recompute: bool
+    precisions: tuple[Literal["bf16", "fp16", "fp8", "fp8-block", "mxfp8", "nvfp4"], ...]
+    sequence_parallel: tuple[bool, ...]
+    cp_algorithms: tuple[Literal["ring", "all-to-all"], ...]
+    etp: tuple[Literal["1", "tp"], ...]
+    offload_optimizer: bool
+    orders: tuple[str, ...]
+
 
 class StackRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One software stack of a time; widths are bytes a parameter. Meanings are those of `walltime.engines.Stack`."""
@@ -35,13 +58,12 @@ class StackRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     scatter_sends: bool = True
     fused_cast: bool = True
     dispatch_once: bool = False
-    pipeline_sharding: tuple[Literal["ddp", "zero1", "zero2", "zero3"], ...] = ("ddp", "zero1", "zero2", "zero3")
-    interleaving: Literal["any", "rounds", "none"] = "any"
     weight_bytes: float
     gradient_bytes: float
     reduce_bytes: float
     optimizer_bytes: float
     vocab_multiple: int
+    runs: RunsRecord | None = None
     sources: list[Citation] = []
     notes: str = ""
 

@@ -1,6 +1,7 @@
 """What ``walltime show`` says of the transformer engine: models, software stacks, and every fitted number."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Any
 
 import msgspec
@@ -15,6 +16,8 @@ from walltime.catalog.fitted import (
     training_record,
 )
 from walltime.catalog.stacks import StackRecord, stack_ids, stack_record
+from walltime.engines.capabilities import ORDERS, Capabilities
+from walltime.engines.stack import stack
 from walltime.workload.catalog import transformer
 from walltime.workload.parameters import num_active_parameters, num_parameters
 
@@ -149,11 +152,22 @@ def _model_details(record: ModelRecord) -> Iterator[Row]:
 
 def _stack_details(record: StackRecord) -> Iterator[Row]:
     for name, value in msgspec.to_builtins(record).items():
-        if name not in ("schema", "sources", "aliases") and value not in ("", []):
-            yield _plain(name, ", ".join(value) if isinstance(value, list) else value, "stacks")
+        if name not in ("schema", "sources", "aliases", "runs") and value != "":
+            yield _plain(name, value, "stacks")
+    for field in fields(Capabilities):
+        yield _plain(f"runs.{field.name}", _spoken(getattr(stack(record.id).runs, field.name)), "stacks")
     for place, citation in enumerate(record.sources):
         origin = {"kind": "paper", "source": citation.source, "locator": citation.locator}
         yield _plain(f"sources.{place}", citation.note, "stacks", **origin)
+
+
+def _spoken(value: object) -> object:
+    """Return a tuple's choices as a list in words: orders of the network are many, and lists themselves."""
+    if not isinstance(value, tuple):
+        return value
+    if value == ORDERS:
+        return "any"
+    return ", ".join(">".join(item) if isinstance(item, tuple) else str(item) for item in value) or "none"
 
 
 def _block_details(kind: str, part: str, block: FittedBlock) -> Iterator[Row]:

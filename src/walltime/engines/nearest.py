@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from walltime.arrays import Mask
-from walltime.engines.compatibility import check_stack
+from walltime.engines.compatibility import broken_rules, check_stack
 from walltime.engines.stack import Stack
 from walltime.engines.transformer import estimate, memory_numbers, usable_bytes
 from walltime.engines.transformer_memory import memory_bytes, needed_bytes
@@ -121,7 +121,7 @@ def _fitting(layouts: list[Plan], training: Training, cluster: Cluster, plan: Pl
             candidate = replace(tried.plan(int(index)), shard=shard)
             if sequence != plan.sequence_parallel and candidate.tp == 1:
                 continue
-            if sharding in stack.pipeline_sharding or candidate.pp == 1:
+            if not any(broken_rules(candidate, training, stack)):
                 yield candidate
 
 

@@ -1,11 +1,11 @@
 """Software stacks: which kernels are fused, what overlaps, what a parameter costs in bytes."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-from walltime.catalog.stacks import stack_record
-from walltime.plan import SHARDINGS, PlanBatch, Sharding
+from walltime.catalog.stacks import StackRecord, stack_record
+from walltime.engines.capabilities import EVERYTHING, Capabilities
+from walltime.plan import PlanBatch
 
 AttentionKernel = Literal["unfused", "fused-softmax", "flash1", "flash2", "flash3"]
 ATTENTION_KERNELS: tuple[AttentionKernel, ...] = ("unfused", "fused-softmax", "flash1", "flash2", "flash3")
@@ -20,11 +20,6 @@ Accumulation = Literal["fused", "separate", "none"]
 ACCUMULATIONS: tuple[Accumulation, ...] = ("fused", "separate", "none")
 """How a microbatch's gradients are added to those before: by the matmul itself, by a kernel after it, or not at all
 (they are reduced at once)."""
-
-
-Interleaving = Literal["any", "rounds", "none"]
-INTERLEAVINGS: tuple[Interleaving, ...] = ("any", "rounds", "none")
-"""How many microbatches an interleaved pipeline takes: any number, whole rounds of ``pp``, or there is none."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +52,8 @@ class Stack:
         Whether kernels before an eight-bit matmul write its operand in eight bits themselves.
     dispatch_once
         Whether a token that goes to several experts of a node crosses the network once.
-    pipeline_sharding, interleaving
-        Shardings that go with a pipeline, and what interleaved pipelines it has (`walltime.engines.compatibility`).
+    runs
+        What plans it can run (`walltime.engines.compatibility`).
     weight_bytes, gradient_bytes, reduce_bytes, optimizer_bytes
         Bytes a parameter of the weights that are computed with, of the gradients that are kept, of the gradients on
         the network, of everything that the optimizer keeps (master weights and moments). [B]
@@ -85,8 +80,7 @@ class Stack:
     scatter_sends: bool = True
     fused_cast: bool = True
     dispatch_once: bool = False
-    pipeline_sharding: Sequence[Sharding] = SHARDINGS
-    interleaving: Interleaving = "any"
+    runs: Capabilities = EVERYTHING
     weight_bytes: float = 2.0
     gradient_bytes: float = 4
     reduce_bytes: float = 4
@@ -108,4 +102,13 @@ class Stack:
 def stack(name: str) -> Stack:
     """Return a software stack of the catalog."""
     record = stack_record(name)
-    return Stack(**{field.name: getattr(record, field.name) for field in fields(Stack)})
+    values = {field.name: getattr(record, field.name) for field in fields(Stack)}
+    return Stack(**values | {"runs": _capabilities(record)})
+
+
+def _capabilities(record: StackRecord) -> Capabilities:
+    """Return what a stack's record says that it runs; without a word, everything."""
+    if record.runs is None:
+        return EVERYTHING
+    values = {field.name: getattr(record.runs, field.name) for field in fields(Capabilities)}
+    return Capabilities(**values | {"orders": tuple(tuple(order.split(",")) for order in record.runs.orders)})
