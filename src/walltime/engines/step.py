@@ -70,6 +70,14 @@ def step_time(training: Training, plans: PlanBatch, stack: Stack, numbers: Calib
     return _Step(training, plans, stack.under(plans), numbers).result()
 
 
+def without_data_parallelism(training: Training, plans: PlanBatch, stack: Stack, numbers: Calibration) -> StepTime:
+    """Return a step without data-parallel traffic and optimizer: the parts on which sharding has no influence.
+
+    The same numbers as in `step_time`, to the bit; their sum is at most the step under any sharding.
+    """
+    return _Step(training, plans, stack.under(plans), numbers).pipeline()[0]
+
+
 @dataclass
 class _Direction:
     """The mean layer in one direction, or embedding and output layer, of one microbatch. [s]"""
@@ -93,9 +101,18 @@ class _Step:
         self.layer = _mixed(layers.dense, layers.moe, self.moe_share)
         self.ends = layers.ends
         self.exchange = Exchange(training, plans, stack, numbers, groups)
-        self.data = DataParallel(training, plans, stack, numbers, groups)
+        self.training, self.groups = training, groups
 
     def result(self) -> StepTime:
+        step, forward, backward = self.pipeline()
+        data = DataParallel(self.training, self.plans, self.stack, self.numbers, self.groups)
+        in_stage = layers_of_fullest_stage(self.num_layers, self.plans.pp, self.plans.vpp)
+        exposed, raw = data.times_s(in_stage, forward.total_s, backward.total_s, self.num_microbatches)
+        parts = step.parts_s | {"dp_comm": exposed, "optimizer": data.optimizer_s()}
+        return StepTime({name: parts[name] for name in PARTS}, step.busy_s | {"dp_comm": raw})
+
+    def pipeline(self) -> tuple[StepTime, "_Direction", "_Direction"]:
+        """Return everything but data parallelism and optimizer, and the mean layer forward and backward."""
         comm = self.exchange.layer()
         forward, backward = self._forward(comm), self._backward(comm)
         ends = self._end(self.ends.forward), self._end(self.ends.backward)
@@ -112,14 +129,10 @@ class _Step:
         busy = {name: over_stage(name, "raw") for name in _COMM}
         sends = self._sends()
         parts["pp_comm"], busy["pp_comm"] = sends
-        in_stage = layers_of_fullest_stage(self.num_layers, self.plans.pp, self.plans.vpp)
-        data = self.data.times_s(in_stage, forward.total_s, backward.total_s, count)
-        parts["dp_comm"], busy["dp_comm"] = data
         parts["bubble"] = self._bubble(forward, backward, layers * layer_s + has_ends * ends_s, ends_s)
-        parts["optimizer"] = self.data.optimizer_s()
         fixed = self.numbers.stack.step_s + self.numbers.stack.microbatch_s * count
         parts["overhead"] = fixed + np.zeros_like(self.plans.tp)
-        return StepTime({name: parts[name] for name in PARTS}, busy)
+        return StepTime({name: parts[name] for name in PARTS if name in parts}, busy), forward, backward
 
     def _busiest_stage(self, layer_s: Numeric, ends_s: Numeric) -> tuple[Floats, Floats]:
         """Return the layers of the busiest stage and whether it has embedding and output layer.

@@ -124,8 +124,8 @@ def memory_bytes(training: Any, plans: PlanBatch, stack: Stack, numbers: MemoryN
     Returns
     -------
     dict of (plans,)
-        For each plan the parts of the stage with the largest sum: the first, the second or the last, since no other
-        holds more than the second.
+        For each plan the parts of the stage that needs most (`needed_bytes`): the first, the second or the last, since
+        no other holds more than the second.
     """
     return _Memory(training, plans, stack.under(plans), numbers).fullest_stage()
 
@@ -171,10 +171,10 @@ class _Memory:
         parts["fragmentation"] = self.numbers.fragmentation * moving
         parts["allocator_cache"] = self.numbers.cache * moving
         parts["framework_reserve"] = self.numbers.reserve_bytes + np.zeros_like(self.plans.tp)
-        total = np.asarray(sum(parts.values()))
-        fullest = np.argmax(total, axis=0)
+        needed = needed_bytes(parts)
+        fullest = np.argmax(needed, axis=0)
         plan = np.arange(len(self.plans))
-        return {name: np.broadcast_to(part, total.shape)[fullest, plan] for name, part in parts.items()}
+        return {name: np.broadcast_to(part, needed.shape)[fullest, plan] for name, part in parts.items()}
 
     def _stages(self) -> _Stages:
         """Layers and microbatches of the stages that may be fullest; dense layers lead unless they are every second."""
@@ -258,7 +258,7 @@ class _Memory:
     def _per_rank(self, kept: act.PerToken) -> Numeric:
         return self.tokens * kept.per_rank(self.plans.tp, self.inputs_over, self.over)
 
-    def _attention(self, *, scores: bool) -> Numeric:
+    def _attention(self, *, scores: Numeric) -> Numeric:
         """Bytes of one layer's attention in one microbatch [B]."""
         m, stack, numbers, plans = self.model, self.stack, self.numbers, self.plans
         has_scores = stack.attention in ("unfused", "fused-softmax")
@@ -267,7 +267,7 @@ class _Memory:
         kept = act.attention(
             m,
             input_bytes=self._input_bytes(),
-            score_bytes=(per_score + dropped) * (scores and has_scores),
+            score_bytes=(per_score + dropped) * (scores * has_scores),
             keys=self.training.seq_len,
             statistic_bytes=0 if has_scores else act.FLOAT,
             dropout=stack.dropout,
@@ -295,9 +295,9 @@ class _Memory:
 
     def _layers(self) -> dict[str, tuple[Numeric, Numeric]]:
         """Bytes that one microbatch leaves in a dense and in a mixture-of-experts layer, by kind [B]."""
-        m, plans, stack = self.model, self.plans, self.stack
+        m, stack = self.model, self.stack
         unfused = 0 if stack.fused_norm else self.numbers.unfused_norm_bytes
-        attention = self._attention(scores=plans.recompute == "none" or stack.selective == "operations")
+        attention = self._attention(scores=self._keeps_scores())
         norm = self._per_rank(act.norms(m, unfused_bytes=unfused))
         moe = self._moe()
         return {
@@ -306,6 +306,12 @@ class _Memory:
             "norm_activations": (norm, norm),
             "moe_activations": (np.zeros_like(moe), moe),
         }
+
+    def _keeps_scores(self) -> Numeric:
+        """Whether a layer keeps the scores of unfused attention: unless they are computed again in each."""
+        if self.stack.selective == "operations" or self.plans.recompute == "none":
+            return True
+        return self.plans.recompute_layers < 1 if self.plans.recompute == "full" else False
 
     def _activations(self) -> dict[str, Floats]:
         """Bytes between forward and backward pass on each stage, by kind [B]."""

@@ -11,6 +11,7 @@ import numpy as np
 from walltime.arrays import Floats, Indices, Mask
 from walltime.plan import MlpPlanBatch, Schedule, divisors, smallest_num_microbatches
 from walltime.problems import unknown
+from walltime.search.expand import expand
 from walltime.workload import MlpStack
 
 _LARGEST_SQUARE_RATIO = 4  # the published search splits T with isqrt(T) <= T_f <= 4 isqrt(T)
@@ -157,31 +158,6 @@ def split(space: Space, model: MlpStack, points: Grid) -> Shares:
     options = [np.array(space.splits(model, int(tp)), dtype=np.float64).reshape(-1, 2) for tp in degrees]
     index, (tp_model, tp_ff) = expand(options, which)
     return Shares(points.dp[index], tp_model, tp_ff, points.pp[index], points.ep[index])
-
-
-def expand(options: Sequence[Floats], which: Indices) -> tuple[Indices, Floats]:
-    """Pair every item with each of its options.
-
-    Parameters
-    ----------
-    options : sequence of (options, width)
-        At least one list of options; a list may be empty.
-    which : (items,)
-        Which list belongs to an item.
-
-    Returns
-    -------
-    index : (pairs,)
-        The item of each pair.
-    values : (width, pairs)
-        The option of each pair.
-    """
-    counts = np.array([len(o) for o in options], dtype=np.intp)
-    repeats = counts[which]
-    index = np.repeat(np.arange(len(which)), repeats)
-    first = np.cumsum(counts) - counts
-    within = np.arange(len(index)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-    return index, np.concatenate(options)[first[which][index] + within].T
 
 
 class Choices:

@@ -1,0 +1,111 @@
+r"""Lower bounds on the time and the memory of every plan in a row of the space, with their proofs.
+
+A row is a layout with a micro-batch (`walltime.search.layouts.Rows`). Search drops a row whose bound on time exceeds a
+time already reached, or whose bound on memory exceeds what is there; so what it returns is what brute force would
+return. A property test compares the two, and the bounds with every plan.
+
+**Time.** A step is work, exposed communication, bubble, sends, overhead, data-parallel traffic and optimizer
+(`walltime.engines.step`). The last two are not negative; the others do not depend on sharding. Of what is chosen inside
+a row:
+
+- Recomputation adds work and repeats communication. Of communication at most a share hides, and at most as long as
+  the work takes, so a layer takes :math:`w + c - \min(\sigma c, w)`, which does not fall as w or c grows; with the
+  host, it takes the norm of this and of the host's time, which does not fall either. So no recomputation bounds all.
+- More chunks a stage are tried only where the fullest stage stays as full; they add sends, and of the bubble
+  :math:`(p - 1) t / v` at least remains. So one chunk, with a bubble divided by the most chunks, bounds all; where
+  there are zero-bubble schedules, no bubble at all.
+- Precision, sequence parallelism, the algorithm of context parallelism and the order on the network are tried: the
+  least over all of them is taken. So is DualPipe, beside whose passes expert traffic hides.
+
+**Memory.** What a plan needs on a stage is state, m, that what comes and goes, buffers and reserves. Sharding over
+more ranks never adds state; m grows with chunks (:math:`p - i` microbatches in flight at least) and without sequence
+parallelism; with full recomputation of a share of the layers it is a mean of none and all, beside the same workspace,
+so all layers bound it. Where buffers are what gradients need beyond m, m and buffers together do not fall as m grows.
+So the least over schedules, kinds of recomputation and of sharding over all ranks, and algorithms of context
+parallelism, with one chunk, bounds every plan of a row.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from walltime.arrays import Floats
+from walltime.engines.calibration import Calibration
+from walltime.engines.stack import Stack
+from walltime.engines.step import without_data_parallelism
+from walltime.engines.transformer_memory import MemoryNumbers, memory_bytes, needed_bytes
+from walltime.plan import PipelineSchedule
+from walltime.search.layouts import Rows
+from walltime.search.space import Branch, Space
+
+BLOCK = 16384
+"""Plans that an engine takes at a time: their arrays fit the caches."""
+
+
+def least_time_s(space: Space, rows: Rows, stack: Stack, numbers: Calibration) -> Floats:
+    """Bound the step of every plan of each row from below, (rows,). [s]"""
+    bound = np.full(len(rows), np.inf)
+    kept = _bubble_that_stays(space, rows)
+    for branch in _bounding_branches(space):
+        index = np.flatnonzero(space.shares_choices(rows, branch))
+        for at in blocks(index):
+            plans = replace(rows.plans.take(at), **vars(branch))
+            step = without_data_parallelism(space.training, plans, stack, numbers)
+            time_s = step.time_s - (1 - kept[at]) * step.parts_s["bubble"]
+            bound[at] = np.minimum(bound[at], time_s)
+    return bound
+
+
+def _bounding_branches(space: Space) -> Iterator[Branch]:
+    """Yield branches of no recomputation whose least time bounds all."""
+    schedules: list[PipelineSchedule] = ["1f1b"]
+    if "dualpipe" in space.runs.schedules:
+        schedules.append("dualpipe")
+    seen = set()
+    for branch, schedule in itertools.product(space.branches(), schedules):
+        bounding = replace(branch, schedule=schedule, recompute="full")  # of no layers
+        if bounding not in seen:
+            seen.add(bounding)
+            yield bounding
+
+
+def _bubble_that_stays(space: Space, rows: Rows) -> Floats:
+    """Return the share of the bubble of 1F1B with one chunk a stage that is left under any schedule, (rows,)."""
+    if any(schedule not in ("1f1b", "gpipe") for schedule in space.runs.schedules):
+        return np.zeros(len(rows))
+    return np.asarray(1 / space.most_chunks(rows))
+
+
+def least_bytes(space: Space, rows: Rows, stack: Stack, numbers: MemoryNumbers) -> Floats:
+    """Bound the memory that every plan of each row needs on its fullest accelerator from below, (rows,). [B]"""
+    bound = np.full(len(rows), np.inf)
+    for branch, share in _saving_branches(space):
+        index = np.flatnonzero(space.belongs(rows, branch, any_order=True))
+        for at, kind in itertools.product(blocks(index), space.shardings()):
+            sharded = space.allows_sharding(rows.plans.take(at), kind)
+            at = at[sharded]
+            if not len(at):
+                continue
+            choices: dict[str, Any] = vars(branch) | vars(kind) | {"offload_optimizer": space.offload}
+            plans = replace(rows.plans.take(at), **choices)
+            plans = replace(plans, recompute_layers=np.full(len(at), share))
+            needed = needed_bytes(memory_bytes(space.training, plans, stack, numbers))
+            bound[at] = np.minimum(bound[at], needed)
+    return bound
+
+
+def _saving_branches(space: Space) -> Iterator[tuple[Branch, float]]:
+    """Yield branches, and shares of layers recomputed, of which one needs least."""
+    order = space.runs.orders[0]
+    for branch in space.branches():
+        if branch.order != order:
+            continue
+        yield from ((branch, share) for share in ({0.0, 1.0} if branch.recompute == "full" else {1.0}))
+
+
+def blocks(index: Any) -> list[Any]:
+    """Cut positions into blocks of at most `BLOCK`."""
+    return [index[start : start + BLOCK] for start in range(0, len(index), BLOCK)]
