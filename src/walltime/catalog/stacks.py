@@ -28,10 +28,12 @@ class RunsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     partial_recompute: bool
     precisions: tuple[Literal["bf16", "fp16", "fp8", "fp8-block", "mxfp8", "nvfp4"], ...]
     sequence_parallel: tuple[bool, ...]
+    moe_sequence_parallel: tuple[bool, ...] | None = None
     cp_algorithms: tuple[Literal["ring", "all-to-all"], ...]
     etp: tuple[Literal["1", "tp"], ...]
     offload_optimizer: bool
     orders: tuple[str, ...]
+    folded_orders: tuple[str, ...] | None = None
 
 
 class StackRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -162,12 +162,13 @@ def _stack_details(record: StackRecord) -> Iterator[Row]:
 
 
 def _spoken(value: object) -> object:
-    """Return a tuple's choices as a list in words: orders of the network are many, and lists themselves."""
+    """Return a tuple of choices in words; orders of the network are lists themselves."""
     if not isinstance(value, tuple):
         return value
     if value == ORDERS:
         return "any"
-    return ", ".join(">".join(item) if isinstance(item, tuple) else str(item) for item in value) or "none"
+    orders = [",".join(item) for item in value if isinstance(item, tuple)]
+    return " or ".join(orders) or ", ".join(str(item) for item in value) or "none"
 
 
 def _block_details(kind: str, part: str, block: FittedBlock) -> Iterator[Row]:

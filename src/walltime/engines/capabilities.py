@@ -61,16 +61,18 @@ class Capabilities:
         Kinds of recomputation, and whether full recomputation may apply to a share of the layers.
     precisions
         Number formats of matmuls, as far as the accelerator has them.
-    sequence_parallel
-        With tensor parallelism: on, off, or either.
+    sequence_parallel, moe_sequence_parallel
+        With tensor parallelism: on, off, or either; the latter for models with experts.
     cp_algorithms
         Algorithms of context parallelism.
     etp
         Tensor parallelism inside an expert: none, ``tp``, or either.
     offload_optimizer
         Whether optimizer state and step may live on the host.
-    orders
-        Orders of the kinds of parallelism on the network, innermost first.
+    orders, folded_orders
+        Orders of the kinds of parallelism on the network, innermost first; the latter where the data-parallel groups
+        of experts and of the rest differ in size, that is where ``tp`` · ``cp`` is not ``etp`` · ``ep`` (without
+        experts: where ``cp`` is not 1).
     """
 
     kinds: tuple[str, ...] = GROUPS
@@ -85,10 +87,12 @@ class Capabilities:
     partial_recompute: bool = True
     precisions: tuple[Precision, ...] = PRECISIONS
     sequence_parallel: tuple[bool, ...] = (True, False)
+    moe_sequence_parallel: tuple[bool, ...] = (True, False)
     cp_algorithms: tuple[ContextAlgorithm, ...] = CONTEXT_ALGORITHMS
     etp: tuple[ExpertTensor, ...] = EXPERT_TENSORS
     offload_optimizer: bool = True
     orders: tuple[tuple[str, ...], ...] = ORDERS
+    folded_orders: tuple[tuple[str, ...], ...] = ORDERS
 
 
 EVERYTHING = Capabilities()

@@ -42,7 +42,7 @@ def broken_rules(plan: Plan, training: Training, stack: Stack) -> Iterator[tuple
     yield from _broken_by_layer(plan, training, stack)
     if plan.pp > 1 and "pp" in stack.runs.kinds:
         yield from _broken_by_pipeline(plan, training, stack)
-    yield from _broken_by_order(plan, stack)
+    yield from _broken_by_order(plan, training, stack)
 
 
 def _broken_by_precision(plan: Plan, stack: Stack) -> Iterator[tuple[str, str]]:
@@ -79,12 +79,15 @@ def _broken_by_recompute(plan: Plan, stack: Stack) -> Iterator[tuple[str, str]]:
 def _broken_by_layer(plan: Plan, training: Training, stack: Stack) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with how a layer is split: its sequence, its context, its experts."""
     runs = stack.runs
-    if plan.tp > 1 and "tp" in runs.kinds and plan.sequence_parallel not in runs.sequence_parallel:
-        yield "sequence_parallel", _lacks("sequence_parallel", plan.sequence_parallel, stack, runs.sequence_parallel)
+    is_moe = training.model.is_moe
+    sequences = runs.moe_sequence_parallel if is_moe else runs.sequence_parallel
+    if plan.tp > 1 and "tp" in runs.kinds and plan.sequence_parallel not in sequences:
+        also = " with experts" if is_moe and plan.sequence_parallel in runs.sequence_parallel else ""
+        yield "sequence_parallel", _lacks("sequence_parallel", plan.sequence_parallel, stack, sequences, also)
     if plan.cp > 1 and "cp" in runs.kinds and plan.cp_algorithm not in runs.cp_algorithms:
         yield "cp_algorithms", _lacks("cp_algorithm", plan.cp_algorithm, stack, runs.cp_algorithms)
     degrees = [plan.tp if choice == "tp" else 1 for choice in runs.etp]
-    if training.model.is_moe and plan.ep > 1 and "ep" in runs.kinds and plan.etp not in degrees:
+    if is_moe and "ep" in runs.kinds and plan.etp not in degrees:
         yield "etp", _lacks("etp", plan.etp, stack, degrees)
 
 
@@ -115,13 +118,15 @@ def _broken_by_interleaving(plan: Plan, training: Training, stack: Stack) -> Ite
         )
 
 
-def _broken_by_order(plan: Plan, stack: Stack) -> Iterator[tuple[str, str]]:
+def _broken_by_order(plan: Plan, training: Training, stack: Stack) -> Iterator[tuple[str, str]]:
     """Yield the order on the network if none of the stack looks like it; ep has no place of its own."""
     wide = [kind for kind in plan.order if kind != "ep" and getattr(plan, kind) > 1]
-    if not any([kind for kind in order if kind in wide] == wide for order in stack.runs.orders):
-        valid = ", or ".join(",".join(order) for order in stack.runs.orders)
+    inside = plan.etp * plan.ep if training.model.is_moe else plan.tp
+    orders = stack.runs.orders if plan.tp * plan.cp == inside else stack.runs.folded_orders
+    if not any([kind for kind in order if kind in wide] == wide for order in orders):
+        valid = ", or ".join(",".join(order) for order in orders)
         yield "orders", f"order={','.join(plan.order)}: {stack.name} does not lay it out. Valid: {valid}."
 
 
-def _lacks(field: str, value: object, stack: Stack, valid: Iterable[object]) -> str:
-    return f"{field}={value}: {stack.name} does not have it. Valid: {', '.join(map(str, valid))}."
+def _lacks(field: str, value: object, stack: Stack, valid: Iterable[object], also: str = "") -> str:
+    return f"{field}={value}: {stack.name} does not have it{also}. Valid: {', '.join(map(str, valid))}."

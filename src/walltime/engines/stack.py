@@ -1,5 +1,6 @@
 """Software stacks: which kernels are fused, what overlaps, what a parameter costs in bytes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -110,5 +111,14 @@ def _capabilities(record: StackRecord) -> Capabilities:
     """Return what a stack's record says that it runs; without a word, everything."""
     if record.runs is None:
         return EVERYTHING
-    values = {field.name: getattr(record.runs, field.name) for field in fields(Capabilities)}
-    return Capabilities(**values | {"orders": tuple(tuple(order.split(",")) for order in record.runs.orders)})
+    runs = record.runs
+    values = {field.name: getattr(runs, field.name) for field in fields(Capabilities)}
+    values["orders"] = _orders(runs.orders)
+    values["folded_orders"] = _orders(runs.orders if runs.folded_orders is None else runs.folded_orders)
+    if runs.moe_sequence_parallel is None:
+        values["moe_sequence_parallel"] = runs.sequence_parallel
+    return Capabilities(**values)
+
+
+def _orders(texts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(text.split(",")) for text in texts)
