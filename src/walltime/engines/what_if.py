@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from walltime.catalog import DATASHEET, AcceleratorRecord, ClusterRecord, NetworkRecord, parameter_set
@@ -61,13 +61,25 @@ def link_values(cluster: Cluster) -> list[Mapping[str, float]]:
     Latencies follow the network's over those of the network that was fitted. On a network that was not, each level
     takes the numbers of the level of nearest bandwidth in the accelerator's usual network.
     """
-    network = cluster.network
-    is_fitted = network.id in fitted_ids("links") and len(links_record(network.id).level) == network.num_levels
-    base = _catalog_network(network.id if is_fitted else _usual_network(cluster.accelerator.id))
-    places = range(network.num_levels) if is_fitted else [_nearest_level(rate, base) for rate in network.bytes_per_s]
+    base, places = _fitted_levels(cluster)
     blocks = links_record(base.id).level
-    pairs = zip(places, network.latency_s, strict=True)
+    pairs = zip(places, cluster.network.latency_s, strict=True)
     return [_slowed(blocks[at], _over(latency_s, base.latency_s[at])) for at, latency_s in pairs]
+
+
+def link_blocks(cluster: Cluster) -> list[LinkBlock]:
+    """Return what each level of a cluster's network takes its fitted numbers from."""
+    base, places = _fitted_levels(cluster)
+    return [links_record(base.id).level[at] for at in places]
+
+
+def _fitted_levels(cluster: Cluster) -> tuple[Network, Sequence[int]]:
+    """Return the network that was fitted and stands for a cluster's, and its level for each level of that."""
+    network = cluster.network
+    if network.id in fitted_ids("links") and len(links_record(network.id).level) == network.num_levels:
+        return _catalog_network(network.id), range(network.num_levels)
+    base = _catalog_network(_usual_network(cluster.accelerator.id))
+    return base, [_nearest_level(rate, base) for rate in network.bytes_per_s]
 
 
 @functools.cache
