@@ -29,6 +29,7 @@ FLOORS = (
     ("validate",),
     ("measure",),
     ("calibrate",),
+    ("planner",),
     ("interop",),
     ("report",),
     ("api",),

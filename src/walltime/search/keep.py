@@ -72,21 +72,23 @@ class Best:
         Layouts that are wanted.
     tie
         Share by which a plan may be worse than the best and still be kept.
+    bar
+        What is worse than this is not kept.
     """
 
     count: int
     tie: float = 0.0
+    bar: float = np.inf
     _found: dict[tuple[int, int], Kept] = field(default_factory=dict)
-    _bar: float = np.inf
 
     def passes(self, bounds: Floats) -> Mask:
         """Whether a plan with this lower bound could be among what is kept, (plans,)."""
-        return np.asarray(bounds[0] <= self._bar * SLACK)
+        return np.asarray(bounds[0] <= self.bar * SLACK)
 
     def offer(self, layout: Indices, plans: PlanBatch, values: Floats) -> None:
         """Keep the best of each layout and complexity."""
         value = values[0]
-        index = np.flatnonzero(value <= self._bar * SLACK)
+        index = np.flatnonzero(value <= self.bar * SLACK)
         if not len(index):
             return
         complicated = complexity(plans)[index]
@@ -105,7 +107,7 @@ class Best:
         """Set the bar: the value of the last layout that is wanted, or of a tie if that is more."""
         values = sorted(kept.values[0] for kept in self._of_layouts())
         last = values[self.count - 1] if len(values) >= self.count else np.inf
-        self._bar = max(last, values[0] * (1 + self.tie))
+        self.bar = min(self.bar, max(last, values[0] * (1 + self.tie)))
 
     def _of_layouts(self) -> list[Kept]:
         best: dict[int, Kept] = {}
@@ -118,7 +120,7 @@ class Best:
     def ranked(self) -> list[Kept]:
         """Return the best plan of each layout that is kept, the best first."""
         return sorted(
-            (kept for kept in self._of_layouts() if kept.values[0] <= self._bar * SLACK),
+            (kept for kept in self._of_layouts() if kept.values[0] <= self.bar * SLACK),
             key=lambda kept: (kept.values, kept.complexity),
         )
 

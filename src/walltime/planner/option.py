@@ -1,0 +1,143 @@
+"""A plan on a cluster, as the planner compares it: step, memory, cost, energy, whole run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from walltime.catalog.power import power_shares
+from walltime.catalog.prices import price_per_gpu_hour_usd
+from walltime.engines.step import PARTS
+from walltime.engines.transformer import TransformerEstimate, estimate
+from walltime.hardware import Cluster
+from walltime.plan import Plan, PlanBatch
+from walltime.planner.question import Goal, Question
+from walltime.problems import BadInput
+
+_HOUR_S = 3600
+_DRAWS = {
+    **dict.fromkeys(("matmul", "attention"), "compute_share"),
+    **dict.fromkeys(("memory_bound", "optimizer"), "memory_bound_share"),
+    **dict.fromkeys(("tp_comm", "cp_comm", "ep_comm", "pp_comm", "dp_comm", "bubble"), "communication_share"),
+    **dict.fromkeys(("host", "overhead"), "idle_share"),
+}
+"""What an accelerator draws in each part of a step. Waiting for another stage is waiting inside a communication."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One plan on one cluster.
+
+    Attributes
+    ----------
+    cluster, plan
+        What is meant.
+    estimate
+        Of this one plan.
+    price_usd_per_gpu_hour
+        Of the accelerator; None if nobody says. [$/h]
+    power_w
+        Of an accelerator in each part of a step; None if its limit is not known. [W]
+    """
+
+    cluster: Cluster
+    plan: Plan
+    estimate: TransformerEstimate
+    price_usd_per_gpu_hour: float | None
+    power_w: Mapping[str, float] | None
+
+    @cached_property
+    def time_s(self) -> float:
+        """Step time. [s]"""
+        return float(self.estimate.time_s[0])
+
+    @cached_property
+    def parts_s(self) -> dict[str, float]:
+        """Parts of the step that add up to it. [s]"""
+        return {name: float(part[0]) for name, part in self.estimate.parts_s.items()}
+
+    @property
+    def run_time_s(self) -> float:
+        """Time of the whole run. [s]"""
+        return float(self.estimate.run_time_s[0])
+
+    @property
+    def utilization(self) -> float:
+        """Model FLOP/s utilisation."""
+        return float(self.estimate.utilization[0])
+
+    @property
+    def needed_bytes(self) -> float:
+        """Memory that the fullest accelerator needs. [B]"""
+        return float(self.estimate.needed_bytes[0])
+
+    @property
+    def free_bytes(self) -> float:
+        """Memory that is left on the fullest accelerator. [B]"""
+        return float(self.estimate.memory_capacity_bytes[0]) - self.needed_bytes
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens that the whole cluster trains on in a second. [tokens/s]"""
+        return float(self.estimate.tokens_per_s[0])
+
+    @property
+    def cost_usd_per_token(self) -> float | None:
+        """Rent of the accelerators for one token. [$]"""
+        if self.price_usd_per_gpu_hour is None:
+            return None
+        return self.plan.num_gpus * self.price_usd_per_gpu_hour / _HOUR_S / self.tokens_per_s
+
+    @property
+    def energy_j_per_token(self) -> float | None:
+        """Energy of the accelerators for one token, without hosts, network and cooling. [J]"""
+        if self.power_w is None:
+            return None
+        step_j = sum(self.power_w[name] * part_s for name, part_s in self.parts_s.items())
+        return self.plan.num_gpus * step_j / (self.tokens_per_s * self.time_s)
+
+    def value(self, goal: Goal) -> tuple[float, float]:
+        """Return what is to be least, and the step time, which decides among equals.
+
+        Raises
+        ------
+        BadInput
+            There is no price of the accelerator, or no power limit.
+        """
+        of_goal = {
+            "time": self.time_s,
+            "cost": self.cost_usd_per_token,
+            "energy": self.energy_j_per_token,
+            "memory": self.needed_bytes,
+            "gpus": float(self.plan.num_gpus),
+        }[goal]
+        if of_goal is None:
+            chip = self.cluster.accelerator.id
+            if goal == "cost":
+                raise BadInput(f"goal=cost: no price of {chip} is known. Valid: --price 2.50 (dollars a GPU-hour).")
+            raise BadInput(f"goal=energy: no power limit of {chip} is known. Valid: --goal time.")
+        return of_goal, self.time_s
+
+
+def option(question: Question, cluster: Cluster, plan: Plan) -> Option:
+    """Return one plan of a question, estimated."""
+    plans = PlanBatch.of([plan])
+    found = estimate(question.training, cluster, plans, question.stack, num_steps=question.num_steps)
+    return Option(cluster, plan, found, price_usd(question, cluster), part_powers_w(cluster))
+
+
+def price_usd(question: Question, cluster: Cluster) -> float | None:
+    """Return the price of a GPU-hour: as asked, else the catalog's. [$/h]"""
+    asked = question.price_usd_per_gpu_hour.get(cluster.accelerator.id)
+    if asked is not None:
+        return asked
+    number = price_per_gpu_hour_usd(cluster.accelerator.id)
+    return None if number is None else float(number.value)
+
+
+def part_powers_w(cluster: Cluster) -> dict[str, float] | None:
+    """Return what an accelerator draws in each part of a step, None if its limit is not known. [W]"""
+    limit = cluster.accelerator.power_w
+    if limit is None:
+        return None
+    shares = power_shares()
+    return {name: limit * shares[_DRAWS[name]] for name in PARTS}

@@ -1,0 +1,88 @@
+"""What is asked of the planner: a training, the clusters it may run on, what is best, and what is required."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from walltime.engines.stack import Stack
+from walltime.hardware import Cluster
+from walltime.plan import PRECISIONS, Precision
+from walltime.problems import BadInput, unknown
+from walltime.search.constraints import UNCONSTRAINED, Constraints
+from walltime.units import positive, whole
+from walltime.workload import Training
+
+Goal = Literal["time", "cost", "energy", "memory", "gpus"]
+GOALS: tuple[Goal, ...] = ("time", "cost", "energy", "memory", "gpus")
+"""Least step time; least cost or energy of a token; least memory on the fullest accelerator; fewest accelerators."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which plan is best?
+
+    Attributes
+    ----------
+    training
+        Model, sequence length and batch.
+    clusters
+        Clusters that may be used, each with its number of accelerators.
+    stack
+        Training software.
+    goal
+        What is best.
+    constraints
+        What is asked of a plan.
+    precisions
+        Number formats that are tried; by default each accelerator's usual 16-bit one.
+    top
+        Layouts that are wanted.
+    tokens
+        Of the whole run; None if that is not asked.
+    deadline_s
+        How long the whole run may take; needs ``tokens``. [s]
+    price_usd_per_gpu_hour
+        Prices by accelerator, instead of the catalog's. [$/h]
+    """
+
+    training: Training
+    clusters: tuple[Cluster, ...]
+    stack: Stack
+    goal: Goal = "time"
+    constraints: Constraints = UNCONSTRAINED
+    precisions: tuple[Precision, ...] = ()
+    top: int = 10
+    tokens: float | None = None
+    deadline_s: float | None = None
+    price_usd_per_gpu_hour: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        if self.goal not in GOALS:
+            raise unknown("goal", self.goal, GOALS)
+        whole(self.top, "top")
+        if not self.clusters:
+            raise BadInput("no cluster is named. Valid: --on 2048xh100-sxm.")
+        for precision in self.precisions:
+            if precision not in PRECISIONS:
+                raise unknown("precision", precision, PRECISIONS)
+        if self.deadline_s is not None:
+            positive(self.deadline_s, "deadline")
+            if self.tokens is None:
+                raise BadInput("deadline needs the tokens of the whole run. Valid: --tokens 15T.")
+
+    def precisions_on(self, cluster: Cluster) -> tuple[Precision, ...]:
+        """Return the number formats that are tried on a cluster."""
+        if self.precisions:
+            return self.precisions
+        usual: Any = cluster.accelerator.precision
+        return (usual if usual in PRECISIONS else "bf16",)
+
+    def with_constraints(self, constraints: Constraints) -> "Question":
+        """Return the same question with other constraints."""
+        return replace(self, constraints=constraints)
+
+    @property
+    def num_steps(self) -> float:
+        """Steps of the whole run; one if no tokens were asked for."""
+        return 1.0 if self.tokens is None else self.tokens / self.training.batch_tokens

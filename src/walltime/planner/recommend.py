@@ -1,0 +1,62 @@
+"""From a question to an answer: every cluster searched, the best plan of all recommended."""
+
+import math
+from collections.abc import Callable, Iterable
+
+from walltime.catalog.accuracy import step_time_median_error
+from walltime.planner.answer import Answer
+from walltime.planner.option import Option
+from walltime.planner.question import Question
+from walltime.planner.site import Site, new_search, options_of, searched
+from walltime.search.plan_search import PlanSearch
+
+Progress = Callable[[int, int], None]
+
+
+def recommend(question: Question, progress: Progress | None = None) -> Answer:
+    """Search every cluster of a question and recommend a plan.
+
+    Plans that are as good as the best within the validated error of step times are ties, and of these the simplest is
+    recommended: with the fewest kinds of parallelism, then the fewest unusual choices.
+
+    With a deadline, a run that takes longer is no answer. If the goal is ``gpus``, clusters are searched from the
+    smallest, and the first that meets it decides.
+
+    Parameters
+    ----------
+    question
+        What is asked.
+    progress
+        Called with clusters searched and clusters in all.
+    """
+    sites: list[Site] = []
+    found: list[Option] = []
+    clusters = sorted(question.clusters, key=lambda one: one.num_gpus or 0)
+    for number, cluster in enumerate(clusters, 1):
+        if question.goal == "gpus" and found and (cluster.num_gpus or 0) > found[0].plan.num_gpus:
+            break
+        site = searched(question, new_search(question, cluster), step_time_median_error())
+        sites.append(site)
+        found += in_time(question, options_of(question, site))
+        if progress:
+            progress(number, len(clusters))
+    return answer(question, sites, found)
+
+
+def narrowed(question: Question, searches: Iterable[PlanSearch]) -> Answer:
+    """Return the answer to a question whose searches are already there."""
+    sites = [searched(question, search, step_time_median_error()) for search in searches]
+    options = [one for site in sites for one in in_time(question, options_of(question, site))]
+    return answer(question, sites, options)
+
+
+def in_time(question: Question, options: Iterable[Option]) -> list[Option]:
+    """Return the options whose run ends before the deadline."""
+    return [one for one in options if one.run_time_s <= (question.deadline_s or math.inf)]
+
+
+def answer(question: Question, sites: list[Site], options: list[Option]) -> Answer:
+    """Return an answer with its options in order."""
+    tie = step_time_median_error()
+    ranked = sorted(options, key=lambda one: (one.value(question.goal), str(one.plan)))
+    return Answer(question, tuple(sites), tuple(ranked), tie)

@@ -1,0 +1,76 @@
+"""How high was utilisation ever measured? What a plan promises beyond that is more than anybody has shown."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from walltime.engines.calibration import kernels
+from walltime.plan import Precision
+from walltime.validate.cases import Case, case_of
+from walltime.validate.chips import accelerator_of
+from walltime.validate.frameworks import stack_of
+from walltime.validate.layouts import DEFAULTS
+from walltime.validate.measured import CORE, read_measured, shipped_files
+from walltime.validate.notes import precision_of
+from walltime.workload.flop import model_flop_per_token
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """The highest utilisation that was measured.
+
+    Attributes
+    ----------
+    case
+        The row as the engine is asked about it.
+    utilization
+        Model FLOP/s utilisation by the convention ``causal-attention``.
+    of_stack
+        Whether the row is of the software stack that was asked for; otherwise none of that stack is there.
+    """
+
+    case: Case
+    utilization: float
+    of_stack: bool
+
+
+def measured_ceiling(
+    accelerator: str, precision: Precision, stack: str, paths: Sequence[Path] | None = None
+) -> Ceiling | None:
+    """Return the highest measured utilisation of an accelerator in a precision, by a stack if it has rows.
+
+    Releases of one framework count as one stack.
+
+    Parameters
+    ----------
+    accelerator, stack
+        Ids of the catalog.
+    precision
+        Of the linear layers' matmuls.
+    paths
+        Files of measured rows; those that walltime ships by default.
+    """
+    files = shipped_files() if paths is None else paths
+    rows = [row for path in files for row in read_measured(path, strict=False) if row.scope == CORE]
+    rows = [row for row in rows if accelerator_of(row) == accelerator]
+    rows = [row for row in rows if (precision_of(row) or DEFAULTS[stack_of(row)].precision) == precision]
+    cases = [case for row in rows if isinstance(case := case_of(row), Case) and case.step_time_s]
+    own = [case for case in cases if _undated(case.stack) == _undated(stack)]
+    among = [(measured_utilization(case), index, case) for index, case in enumerate(own or cases)]
+    if not among:
+        return None
+    utilization, _, case = max(among)
+    return Ceiling(case, utilization, bool(own))
+
+
+def measured_utilization(case: Case) -> float:
+    """Return the model FLOP/s utilisation of a measured step, FLOP counted as the engine does by default."""
+    training = case.training
+    flop = training.batch_tokens * model_flop_per_token(training.model, training.seq_len, "causal-attention")
+    peak = kernels(case.machine.accelerator).of(case.plan.precision)[1]
+    return float(flop / (peak * case.num_gpus * (case.step_time_s or float("inf"))))
+
+
+def _undated(stack: str) -> str:
+    return re.sub(r"-20\d\d$", "", stack)
