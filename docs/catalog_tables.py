@@ -16,6 +16,8 @@ from walltime.catalog import (
     parameter_sets,
     sources,
 )
+from walltime.catalog.power import power_record
+from walltime.catalog.prices import prices_record
 from walltime.units import format_si
 
 _GLANCE = {"hbm_bytes": "memory", "hbm_bytes_per_s": "its bandwidth", "l2_bytes": "L2", "power_w": "power"}
@@ -114,6 +116,24 @@ def _constants() -> str:
     return _numbers({path.removeprefix("constants."): n for path, n in study.numbers().items()})
 
 
+def _prices() -> str:
+    rows = [
+        [
+            f"`{price.accelerator}`",
+            f"{price.usd_per_gpu_hour.value:.2f}",
+            str(price.date),
+            f"{_cite(price.usd_per_gpu_hour.source)}, {_cited(price.usd_per_gpu_hour.locator)}: "
+            f"“{_plain(price.usd_per_gpu_hour.as_quoted)}”",
+        ]
+        for price in prices_record().price
+    ]
+    return _table(["accelerator", "USD per hour", "read on", "source"], rows)
+
+
+def _power() -> str:
+    return _numbers(power_record().numbers())
+
+
 _PARTS = {
     "version": _version,
     "glance": _glance,
@@ -121,6 +141,8 @@ _PARTS = {
     "networks": _networks,
     "clusters": _clusters,
     "constants": _constants,
+    "prices": _prices,
+    "power": _power,
 }
 
 

@@ -32,6 +32,8 @@ from walltime.catalog.fitted import (
     passes_record,
     training_record,
 )
+from walltime.catalog.power import power_record
+from walltime.catalog.prices import price_per_gpu_hour_usd, prices_record
 from walltime.catalog.stacks import stack_ids, stack_record
 from walltime.engines.calibration import AcceleratorNumbers, StackNumbers
 from walltime.engines.stack import stack
@@ -76,7 +78,8 @@ CHIPS = [
 def test_every_file_is_a_record_that_loads():
     assert {"datasheet", "Erdil2024"} <= set(SETS)
     fitted = [*fitted_ids("kernels"), *fitted_ids("links"), memory_record(), passes_record(), training_record()]
-    assert len(EVERY_RECORD) + len(fitted) + len(stack_ids()) == len(TOML)
+    of_every_accelerator = [prices_record(), power_record()]
+    assert len(EVERY_RECORD) + len(fitted) + len(stack_ids()) + len(of_every_accelerator) == len(TOML)
     assert len(CHIPS) > 10
 
 
@@ -193,7 +196,13 @@ def cited(record):
         yield f"sources.{i}", citation.source
 
 
-@pytest.mark.parametrize(("name", "record"), EVERY_RECORD)
+OF_EVERY_ACCELERATOR = [
+    pytest.param("datasheet", record(), id=record.__name__) for record in (prices_record, power_record)
+]
+NUMBERS = [*EVERY_RECORD, *OF_EVERY_ACCELERATOR]
+
+
+@pytest.mark.parametrize(("name", "record"), NUMBERS)
 def test_every_source_is_in_the_bibliography(name, record):
     assert {where: key for where, key in cited(record) if key not in BIB_KEYS} == {}
 
@@ -212,7 +221,7 @@ def test_every_source_can_be_found():
         assert re.search(r"url\s*=\s*\{https?://", entry), entry[:40]
 
 
-@pytest.mark.parametrize(("name", "record"), EVERY_RECORD)
+@pytest.mark.parametrize(("name", "record"), NUMBERS)
 def test_every_number_keeps_the_provenance_rules(name, record):
     for path, number in record.numbers().items():
         if number.kind in ("datasheet", "paper", "measured"):
@@ -224,6 +233,34 @@ def test_every_number_keeps_the_provenance_rules(name, record):
             assert number.low <= number.value <= number.high, path
         if not isinstance(number.value, bool):
             assert number.value > 0, path
+
+
+def test_prices_are_of_accelerators_of_the_catalog_and_as_printed():
+    for price in prices_record().price:
+        assert price.accelerator in parameter_set("datasheet").ids(AcceleratorRecord)
+        printed, *counted = (float(n) for n in re.findall(r"\d+(?:\.\d+)?", price.usd_per_gpu_hour.as_quoted))
+        assert price.usd_per_gpu_hour.value == pytest.approx(printed / (counted or [1])[0])
+    keys = [(price.accelerator, price.usd_per_gpu_hour.source) for price in prices_record().price]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_price_is_the_median_of_the_list_prices():
+    price = price_per_gpu_hour_usd("h100-sxm")
+    assert price.value == pytest.approx((3.90 + 3.99) / 2)
+    assert (price.low, price.high) == (3.20, 6.155)
+    assert price.note.startswith("median of 4 list prices")
+    assert "2026-08-26 to 2026-09-20" in price.note
+    assert price_per_gpu_hour_usd("v100-sxm-16gb").note.endswith("2026-09-20")
+    assert price_per_gpu_hour_usd("h800") is None
+
+
+def test_power_grows_with_what_an_accelerator_does():
+    power = power_record()
+    assert power.idle_share.value < power.memory_bound_share.value < power.communication_share.value
+    assert power.communication_share.value < power.compute_share.value <= 1
+    falls = (1 - 0.0587) * 1  # fernandez2024hardware: power a GPU, and throughput, from 128 to 2,048 GPUs
+    computing = 1 - 0.3722
+    assert (falls - computing) / (1 - computing) == pytest.approx(0.842, abs=1e-3)
 
 
 GOOD = {"value": 2.0, "kind": "datasheet", "source": "nvidia2022hopper", "locator": "table 3"}

@@ -139,11 +139,13 @@ EFFECTS = {
     "--set=network.infiniband.bandwidth=0.5x": "pp_comm",
     "--set=accelerator.peak=2x": "matmul",
 }
+NOT_IN_MEGATRON = ("--schedule=zb-h1", "--order=pp,tp,cp,ep,dp")
 
 
 @pytest.mark.parametrize("flag", EFFECTS)
 def test_a_flag_changes_what_it_is_about(call, flag):
-    flags = ("estimate", "gpt3-175b", "--on", "1024xh100-sxm", "--tp=8", "--pp=8", "--batch=1024", "--json")
+    flags = ["estimate", "gpt3-175b", "--on", "1024xh100-sxm", "--tp=8", "--pp=8", "--batch=1024", "--json"]
+    flags += ["--stack=generic"] if flag in NOT_IN_MEGATRON else []
     before, after = call(*flags).json()["parts_s"], call(*flags, flag).json()["parts_s"]
     assert after[EFFECTS[flag]] != before[EFFECTS[flag]]
 
@@ -296,6 +298,9 @@ REFUSED = {
     "--ep=2": "ep=2 needs experts: llama-3.1-405b has none. Valid: 1.",
     "--schedule=zb-h1 --vpp=2": "vpp=2 does not go with schedule=zb-h1.",
     "--sharding=zero3": "sharding=zero3 does not go with pp=16",
+    "--schedule=zb-h1": "does not have it. Valid: 1f1b. Or stack=generic, which takes any plan.",
+    "--order=pp,tp,cp,ep,dp": "does not lay it out. Valid: tp,cp,ep,dp,pp, or tp,cp,ep,pp,dp.",
+    "--precision=fp8 --stack=nanotron": "precision=fp8: nanotron does not have it. Valid: bf16.",
     "--precision=fp61": "unknown precision 'fp61'. Did you mean 'fp16'?",
     "--schedule=zero-bubble": "unknown schedule 'zero-bubble'",
     "--recompute=fulll": "unknown recompute 'fulll'. Did you mean 'full'?",

@@ -22,6 +22,8 @@ KINDS = [
     "links",
     "training",
     "memory",
+    "prices",
+    "power",
     "constants",
     "laws",
     "assumptions",

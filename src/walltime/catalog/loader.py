@@ -122,7 +122,7 @@ class ParameterSet:
 
     def study(self) -> StudyRecord:
         """Return the constants of the study that this parameter set belongs to."""
-        return _convert(read_toml(self.root / "study.toml"), StudyRecord, self.root / "study.toml")
+        return convert(read_toml(self.root / "study.toml"), StudyRecord, self.root / "study.toml")
 
     def find(self, kind: type[R], name: str) -> R | None:
         """Return the record with this id, alias or full name, None if there is none."""
@@ -142,7 +142,7 @@ class ParameterSet:
     @functools.cache  # noqa: B019  (parameter sets live as long as the process)
     def _load(self, kind: type[R], name: str) -> R:
         path = self.root / _FOLDERS[kind] / f"{name}.toml"
-        return _convert(self._merged(kind, name), kind, path)
+        return convert(self._merged(kind, name), kind, path)
 
     def _merged(self, kind: type[R], name: str) -> dict[str, Any]:
         """Read one file over the one that it is ``based_on``."""
@@ -157,7 +157,8 @@ def _labels(record: Any) -> list[str]:
     return [record.id, record.name, *getattr(record, "aliases", [])]
 
 
-def _convert(raw: dict[str, Any], kind: type[Any], path: Path) -> Any:
+def convert(raw: dict[str, Any], kind: type[Any], path: Path) -> Any:
+    """Return a file's content as a record; what is wrong with it is bad input that names the file."""
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:

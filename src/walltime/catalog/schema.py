@@ -175,3 +175,26 @@ class StudyRecord(_Record, frozen=True):
     def values(self, table: str) -> dict[str, float]:
         """The plain floats of one table."""
         return {name: float(number.value) for name, number in self.constants[table].items()}
+
+
+class PriceRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One list price of a rented accelerator, and when it was read."""
+
+    accelerator: str
+    date: datetime.date
+    usd_per_gpu_hour: Number
+
+
+class PricesRecord(_Record, frozen=True):
+    """``prices.toml``: list prices of rented accelerators."""
+
+    price: list[PriceRecord]
+
+
+class PowerRecord(_Record, frozen=True):
+    """``power.toml``: shares of an accelerator's power limit that it draws, by what it does."""
+
+    idle_share: Number
+    compute_share: Number
+    memory_bound_share: Number
+    communication_share: Number

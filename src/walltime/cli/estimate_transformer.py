@@ -287,7 +287,7 @@ def _inputs(values: Mapping[str, Any], asked: _Question, result: TransformerEsti
         "batch_seqs": asked.training.batch_seqs,
         "batch_tokens": asked.training.batch_tokens,
         "tokens": asked.tokens,
-        "stack": vars(asked.stack),
+        "stack": {name: value for name, value in vars(asked.stack).items() if name != "runs"},
         "convention": result.convention,
         "set": texts(values, "set"),
     }

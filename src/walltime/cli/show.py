@@ -18,6 +18,8 @@ from walltime.catalog import (
     parameter_sets,
     sources,
 )
+from walltime.catalog.power import power_record
+from walltime.catalog.prices import prices_record
 from walltime.cli import show_engine
 from walltime.cli.common import emit_json, json_option
 from walltime.engines import FIXES, Assumptions
@@ -78,6 +80,17 @@ def _assumption_rows() -> list[Row]:
     ]
 
 
+def _price_rows() -> list[Row]:
+    return [
+        {"id": price.accelerator, "date": price.date.isoformat(), **_number_row(price.usd_per_gpu_hour)}
+        for price in prices_record().price
+    ]
+
+
+def _power_rows() -> list[Row]:
+    return [{"id": name, **_number_row(number)} for name, number in power_record().numbers().items()]
+
+
 def _source_rows() -> list[Row]:
     return [
         {"id": source.key, "year": source.year, "title": source.title, "url": source.url, "note": source.note}
@@ -90,6 +103,8 @@ _KINDS: dict[str, Callable[[], list[Row]]] = {
     "models": show_engine.model_rows,
     "stacks": show_engine.stack_rows,
     **{kind: functools.partial(show_engine.fitted_rows, kind) for kind in show_engine.FITTED_KINDS},
+    "prices": _price_rows,
+    "power": _power_rows,
     "constants": _constant_rows,
     "laws": _law_rows,
     "assumptions": _assumption_rows,
@@ -108,8 +123,8 @@ def command(what: str | None, name: str | None, parameters: str | None, as_json:
     """What is in the catalog, and says who?
 
     WHAT is a kind (accelerators, efficiencies, networks, clusters, models, stacks, kernels, links, training, memory,
-    constants, laws, assumptions, schedules, parameter-sets, sources) or a name; with a NAME, every number of it and
-    where it is from. Fitted numbers (kernels, links, training, memory) say on how many rows and how well.
+    prices, power, constants, laws, assumptions, schedules, parameter-sets, sources) or a name; with a NAME, every
+    number of it and where it is from. Fitted numbers (kernels, links, training, memory) say on how many rows, how well.
 
     \b
     walltime show accelerators

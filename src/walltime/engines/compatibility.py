@@ -24,7 +24,7 @@ def check_stack(plan: Plan, training: Training, stack: Stack) -> None:
     ``sources`` of ``data/stacks/<id>.toml``.
     """
     for _, message in broken_rules(plan, training, stack):
-        raise BadInput(message)
+        raise BadInput(f"{message} Or stack=generic, which takes any plan.")
 
 
 def broken_rules(plan: Plan, training: Training, stack: Stack) -> Iterator[tuple[str, str]]:
