@@ -1,32 +1,16 @@
 """``accuracy.toml``: how far predictions are from measurements, as validation found it."""
 
 import functools
-from typing import Literal
 
-import msgspec
-
-from walltime.catalog.loader import data_root, read_toml
-from walltime.catalog.schema import Number
-from walltime.problems import BadInput
-
-
-class AccuracyRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Errors of predicted step times, over all sources, each weighing the same."""
-
-    schema: Literal[1]
-    step_time_median_error: Number
-    step_time_p90_error: Number
-    mean_regret: Number
+from walltime.catalog.loader import convert, data_root, read_toml
+from walltime.catalog.schema import AccuracyRecord
 
 
 @functools.cache
 def accuracy_record() -> AccuracyRecord:
     """Return what validation found."""
     path = data_root() / "accuracy.toml"
-    try:
-        return msgspec.convert(read_toml(path), AccuracyRecord)
-    except msgspec.ValidationError as error:
-        raise BadInput(f"{path.name}: {error}") from None
+    return convert(read_toml(path), AccuracyRecord, path)
 
 
 def step_time_median_error() -> float:

@@ -191,6 +191,14 @@ class PricesRecord(_Record, frozen=True):
     price: list[PriceRecord]
 
 
+class AccuracyRecord(_Record, frozen=True):
+    """``accuracy.toml``: errors of predicted step times over all measured sources, each weighing the same."""
+
+    step_time_median_error: Number
+    step_time_p90_error: Number
+    mean_regret: Number
+
+
 class PowerRecord(_Record, frozen=True):
     """``power.toml``: shares of an accelerator's power limit that it draws, by what it does."""
 

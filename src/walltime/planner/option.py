@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from walltime.catalog.power import power_shares
+from walltime.catalog import DATASHEET, AcceleratorRecord, parameter_set
+from walltime.catalog.power import power_record
 from walltime.catalog.prices import price_per_gpu_hour_usd
 from walltime.engines.step import PARTS
 from walltime.engines.transformer import TransformerEstimate, estimate
@@ -136,8 +137,8 @@ def price_usd(question: Question, cluster: Cluster) -> float | None:
 
 def part_powers_w(cluster: Cluster) -> dict[str, float] | None:
     """Return what an accelerator draws in each part of a step, None if its limit is not known. [W]"""
-    limit = cluster.accelerator.power_w
+    limit = parameter_set(DATASHEET).get(AcceleratorRecord, cluster.accelerator.id).power_w
     if limit is None:
         return None
-    shares = power_shares()
-    return {name: limit * shares[_DRAWS[name]] for name in PARTS}
+    shares = power_record()
+    return {name: float(limit.value * getattr(shares, _DRAWS[name]).value) for name in PARTS}

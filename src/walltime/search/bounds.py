@@ -22,7 +22,9 @@ more ranks never adds state; m grows with chunks (:math:`p - i` microbatches in 
 parallelism; with full recomputation of a share of the layers it is a mean of none and all, beside the same workspace,
 so all layers bound it. Where buffers are what gradients need beyond m, m and buffers together do not fall as m grows.
 So the least over schedules, kinds of recomputation and of sharding over all ranks, and algorithms of context
-parallelism, with one chunk, bounds every plan of a row.
+parallelism, with one chunk, bounds every plan of a row. Larger micro-batches keep no less,
+:math:`b \min(p, n / b)` sequences in flight; so where the smallest does not fit, none does (unless ZeRO-3 keeps
+parameters, whose gradients are whole only with several microbatches).
 """
 
 import itertools
@@ -79,31 +81,50 @@ def _bubble_that_stays(space: Space, rows: Rows) -> Floats:
     return np.asarray(1 / space.most_chunks(rows))
 
 
-def least_bytes(space: Space, rows: Rows, stack: Stack, numbers: MemoryNumbers) -> Floats:
-    """Bound the memory that every plan of each row needs on its fullest accelerator from below, (rows,). [B]"""
+def least_bytes(space: Space, rows: Rows, stack: Stack, numbers: MemoryNumbers, enough_bytes: float = 0.0) -> Floats:
+    """Bound the memory that every plan of each row needs on its fullest accelerator from below, (rows,). [B]
+
+    Where some plan of a row is found to need no more than ``enough_bytes``, the row gets what that one needs: it is
+    not looked at further.
+    """
     bound = np.full(len(rows), np.inf)
-    for branch, share in _saving_branches(space):
-        index = np.flatnonzero(space.belongs(rows, branch, any_order=True))
-        for at, kind in itertools.product(blocks(index), space.shardings()):
-            sharded = space.allows_sharding(rows.plans.take(at), kind)
-            at = at[sharded]
+    left = np.arange(len(rows))
+    if all(kind.reshard for kind in space.shardings()):  # then the smallest micro-batch needs least
+        first = np.flatnonzero(rows.plans.micro_batch == 1)
+        bound[first] = _least_bytes(space, rows.take(first), stack, numbers, enough_bytes)
+        of_layout = np.full(int(rows.layout.max(initial=-1)) + 1, np.inf)
+        of_layout[rows.layout[first]] = bound[first]
+        fits = of_layout[rows.layout] <= enough_bytes
+        bound = np.where(fits, bound, of_layout[rows.layout])
+        left = np.flatnonzero(fits & (rows.plans.micro_batch > 1)) if enough_bytes else left
+    bound[left] = _least_bytes(space, rows.take(left), stack, numbers, enough_bytes)
+    return bound
+
+
+def _least_bytes(space: Space, rows: Rows, stack: Stack, numbers: MemoryNumbers, enough_bytes: float) -> Floats:
+    """Return the least memory over what may need least, (rows,). [B]"""
+    bound = np.full(len(rows), np.inf)
+    for (branch, share), kind in itertools.product(_saving_branches(space), space.shardings()[::-1]):
+        index = np.flatnonzero(space.belongs(rows, branch, any_order=True) & (bound > enough_bytes))
+        for block in blocks(index):
+            at = block[space.allows_sharding(rows.plans.take(block), kind)]
             if not len(at):
                 continue
             choices: dict[str, Any] = vars(branch) | vars(kind) | {"offload_optimizer": space.offload}
-            plans = replace(rows.plans.take(at), **choices)
-            plans = replace(plans, recompute_layers=np.full(len(at), share))
+            plans = replace(rows.plans.take(at), recompute_layers=np.full(len(at), share), **choices)
             needed = needed_bytes(memory_bytes(space.training, plans, stack, numbers))
             bound[at] = np.minimum(bound[at], needed)
     return bound
 
 
-def _saving_branches(space: Space) -> Iterator[tuple[Branch, float]]:
-    """Yield branches, and shares of layers recomputed, of which one needs least."""
+def _saving_branches(space: Space) -> list[tuple[Branch, float]]:
+    """Return branches, and shares of layers recomputed, of which one needs least; those that save much come first."""
     order = space.runs.orders[0]
+    found = []
     for branch in space.branches():
-        if branch.order != order:
-            continue
-        yield from ((branch, share) for share in ({0.0, 1.0} if branch.recompute == "full" else {1.0}))
+        if branch.order == order:
+            found += [(branch, share) for share in ([1.0, 0.0] if branch.recompute == "full" else [1.0])]
+    return sorted(found, key=lambda one: (-one[1], one[0].recompute != "full"))
 
 
 def blocks(index: Any) -> list[Any]:

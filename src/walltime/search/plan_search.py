@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -100,8 +100,12 @@ class PlanSearch:
         self.runs = replace(stack.runs, precisions=_common(precisions, stack))
         self.space = Space(training, self.runs, constraints)
         self.rows = self._rows()
-        self.least_bytes = least_bytes(self.space, self.rows, stack, self.memory)
+        self.least_bytes = self._least_bytes()
         self.least_time_s = self._least_time_s()
+
+    def _least_bytes(self) -> Floats:
+        """Bound the memory of every plan of each row that does not fit; below, what one of its plans needs. [B]"""
+        return least_bytes(self.space, self.rows, self.stack, self.memory, self.capacity_bytes)
 
     def _least_time_s(self) -> Floats:
         """Bound the step of every plan of each row that may fit, infinity elsewhere, (rows,). [s]"""
@@ -137,8 +141,9 @@ class PlanSearch:
         other.capacity_bytes = self.capacity_bytes + self.constraints.min_free_bytes - joined.min_free_bytes
         other.space = Space(self.training, self.runs, joined)
         left = other._count_excluded(self.rows, self.space.count(self.rows), constraints, self.constraints)
-        other.rows, other.least_bytes = self.rows.take(left), self.least_bytes[left]
-        other.least_time_s = self.least_time_s[left]
+        other.rows, other.least_time_s = self.rows.take(left), self.least_time_s[left]
+        less = joined.min_free_bytes > self.constraints.min_free_bytes
+        other.least_bytes = other._least_bytes() if less else self.least_bytes[left]
         return other
 
     def _rows(self) -> Rows:
@@ -176,9 +181,9 @@ class PlanSearch:
         counted = self.space.count(self.rows)
         self.counts.not_fitting, self.counts.evaluated = int(counted[~fits].sum()), 0
         rows = self.rows.take(fits)
-        of_rows = {
+        of_rows: dict[str, Any] = {
             "time": self.least_time_s[fits],
-            "memory": self.least_bytes[fits],
+            "memory": least_bytes(self.space, rows, self.stack, self.memory) if "memory" in criteria else 0,
             "energy": self.least_time_s[fits] * min(self.weights.values()),
         }
         bounds = np.array([of_rows[criterion] for criterion in criteria])
