@@ -79,7 +79,7 @@ def is_theory(name: str) -> bool:
 
 def is_path(name: str) -> bool:
     """Whether a model's name is that of a file; ``meta-llama/Llama-3.1-405B`` is a name of the catalog."""
-    if name.endswith(".toml"):
+    if name.endswith((".toml", ".json")):
         return True
     return "/" in name and parameter_set(DATASHEET).find(ModelRecord, name) is None
 

@@ -1,0 +1,60 @@
+"""Values as other languages write them: a word of a shell command, a value of TOML, of JSON, of Python."""
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+COMMENT_KEY = "_walltime"
+"""Where a JSON object, which has no comments, holds what would be one; reading passes over it."""
+_DELETE = "\x7f"
+
+
+def shell_word(text: object) -> str:
+    r"""Return text as one word of a bash command, on one line whatever is in it.
+
+    Examples
+    --------
+    >>> print(shell_word("my models/7b.toml"), shell_word("two\nlines"))
+    'my models/7b.toml' $'two\nlines'
+    """
+    word = str(text)
+    if word.isprintable():
+        return shlex.quote(word)
+    escaped = word.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + "".join(part if part.isprintable() else _escaped(part) for part in escaped) + "'"
+
+
+def _escaped(character: str) -> str:
+    named = {"\n": r"\n", "\t": r"\t", "\r": r"\r"}
+    return named.get(character) or f"\\U{ord(character):08x}"
+
+
+def toml_text(value: Any) -> str:
+    r"""Return a value as TOML writes it: text, a number, true or false, a list of them.
+
+    Examples
+    --------
+    >>> print(toml_text('a "b"\n'), toml_text([1, 2.5, True]))
+    "a \"b\"\n" [1, 2.5, true]
+    """
+    if isinstance(value, list):
+        return f"[{', '.join(toml_text(item) for item in value)}]"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).replace(_DELETE, r"\u007f")
+
+
+def json_text(value: Mapping[str, Any]) -> str:
+    """Return an object as indented JSON."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def python_text(value: object) -> str:
+    """Return a value as a literal of Python, text in double quotes."""
+    if not isinstance(value, str):
+        return repr(value)
+    return json.dumps(value) if value.isascii() and value.isprintable() else repr(value)
+
+
+def commented(lines: Iterable[str], mark: str = "#") -> str:
+    """Return lines as comments, with an empty line after them."""
+    return "".join(f"{mark} {line}".rstrip() + "\n" for line in lines) + "\n"
