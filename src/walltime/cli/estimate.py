@@ -56,24 +56,35 @@ _theory_options = options(
     _number_option("interleave", "mlp-D: model chunks a pipeline stage. Default 1."),
     reading_options,
 )
-plan_options = options(
-    _degree_option("dp", "Data parallelism. Default: what the cluster leaves. mlp-D: or a list by network level."),
-    click.option("--tp", metavar="N", help="Tensor parallelism. mlp-D: split in two as is fastest."),
-    _degree_option("pp", "Pipeline parallelism. mlp-D: or a list by network level."),
-    _degree_option("ep", "Expert parallelism, inside dp. mlp-D: or a list by network level."),
-    click.option(
-        "--schedule",
-        metavar="NAME",
-        help="Of the pipeline: 1f1b (default), gpipe, zb-h1, zb-h2, zb-v or dualpipe. mlp-D: 1f1b or zero-bubble.",
-    ),
-    click.option(
-        "--recompute",
-        is_flag=False,
-        flag_value="full",
-        metavar="[KIND]",
-        help="Compute activations again in the backward pass: none, selective or full, which it is without a KIND.",
-    ),
-)
+
+
+def plan_options(*, theory: bool) -> Callable[[Any], Any]:
+    """Return the options of a plan, with what they mean for the theory's models or without."""
+
+    def text(always: str, of_theory: str) -> str:
+        return f"{always} mlp-D: {of_theory}." if theory else always
+
+    by_level = "or a list by network level"
+    return options(
+        _degree_option("dp", text("Data parallelism. Default: what the cluster leaves.", by_level)),
+        click.option("--tp", metavar="N", help=text("Tensor parallelism.", "split in two as is fastest")),
+        _degree_option("pp", text("Pipeline parallelism.", by_level)),
+        _degree_option("ep", text("Expert parallelism, inside dp.", by_level)),
+        click.option(
+            "--schedule",
+            metavar="NAME",
+            help=text("Of the pipeline: 1f1b (default), gpipe, zb-h1, zb-h2, zb-v or dualpipe.", "1f1b or zero-bubble"),
+        ),
+        click.option(
+            "--recompute",
+            is_flag=False,
+            flag_value="full",
+            metavar="[KIND]",
+            help="Compute activations again in the backward pass: none, selective or full, which it is without a KIND.",
+        ),
+    )
+
+
 real_options = options(
     _number_option("batch", "Sequences in a step; or give --batch-tokens."),
     click.option("--tokens", metavar="TOKENS", help="Tokens of the whole run, e.g. 15T, for days and GPU-hours."),
@@ -99,7 +110,6 @@ real_options = options(
     click.option("--stack", metavar="NAME", help="Training software. Default megatron-core."),
     click.option("--attention", metavar="KERNEL", help="Instead of the stack's: unfused, flash2, flash3, ..."),
     click.option("--convention", metavar="NAME", help="How model FLOP are counted. Default causal-attention."),
-    click.option("--explain", is_flag=True, default=None, help="What each part is, and what its numbers stand on."),
 )
 
 
@@ -114,8 +124,9 @@ real_options = options(
     metavar="TOKENS",
     help="Tokens in a sequence. Default: learned positions, or 4096. mlp-D: 2048.",
 )
-@plan_options
+@plan_options(theory=True)
 @real_options
+@click.option("--explain", is_flag=True, default=None, help="What each part is, and what its numbers stand on.")
 @law_options
 @_theory_options
 @json_option

@@ -8,6 +8,7 @@ from typing import Any
 COMMENT_KEY = "_walltime"
 """Where a JSON object, which has no comments, holds what would be one; reading passes over it."""
 _DELETE = "\x7f"
+_LINE = 88  # characters, before a call or a list goes on several lines
 
 
 def shell_word(text: object) -> str:
@@ -49,7 +50,13 @@ def json_text(value: Mapping[str, Any]) -> str:
 
 
 def python_text(value: object) -> str:
-    """Return a value as a literal of Python, text in double quotes."""
+    """Return a value as a literal of Python, text in double quotes, a long list on several lines."""
+    if isinstance(value, Code):
+        return str(value)
+    if isinstance(value, list):
+        items = [python_text(item) for item in value]
+        line = f"[{', '.join(items)}]"
+        return line if len(line) <= _LINE else f"[\n{''.join(_argument(item) for item in items)}]"
     if not isinstance(value, str):
         return repr(value)
     return json.dumps(value) if value.isascii() and value.isprintable() else repr(value)
@@ -58,3 +65,30 @@ def python_text(value: object) -> str:
 def commented(lines: Iterable[str], mark: str = "#") -> str:
     """Return lines as comments, with an empty line after them."""
     return "".join(f"{mark} {line}".rstrip() + "\n" for line in lines) + "\n"
+
+
+class Code(str):
+    """Source text that stands for itself in `python_text`."""
+
+    __slots__ = ()
+
+
+def call_text(function: str, arguments: Mapping[str, Any], *first: object) -> str:
+    """Return a call in Python, one line an argument where it does not fit on one; ``#`` is a comment.
+
+    Examples
+    --------
+    >>> call_text("f", {"a": 1, "b": Code("b")}, "x")
+    'f("x", a=1, b=b)'
+    """
+    words = [python_text(value) for value in first]
+    words += [f"# {value}" if name == "#" else f"{name}={python_text(value)}" for name, value in arguments.items()]
+    line = f"{function}({', '.join(words)})"
+    if len(line) <= _LINE and "\n" not in line and "#" not in arguments:
+        return line
+    return f"{function}(\n{''.join(_argument(word) for word in words)})"
+
+
+def _argument(word: str) -> str:
+    indented = "    " + word.replace("\n", "\n    ")
+    return indented + ("\n" if word.startswith("# ") else ",\n")
