@@ -1,4 +1,4 @@
-"""The verbs from Python: `model`, `cluster`, `estimate`, `search`, `limits`. The command line calls these too."""
+"""The verbs from Python: `model`, `cluster`, `estimate`, `search`, `export`, `limits`; the command line's too."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -16,6 +16,8 @@ from walltime.engines.stack import Stack
 from walltime.engines.stack import stack as _stack
 from walltime.engines.transformer import TransformerEstimate
 from walltime.hardware import Cluster
+from walltime.interop.run import Run
+from walltime.interop.targets import Files, export_files
 from walltime.limits import Frontier, FrontierQuestion, RunFamily, frontier
 from walltime.limits.scaling_laws import constants
 from walltime.plan import MlpPlan, MlpPlanBatch, Plan, PlanBatch, check_plan
@@ -79,7 +81,7 @@ def is_theory(name: str) -> bool:
 
 def is_path(name: str) -> bool:
     """Whether a model's name is that of a file; ``meta-llama/Llama-3.1-405B`` is a name of the catalog."""
-    if name.endswith(".toml"):
+    if name.endswith((".toml", ".json")):
         return True
     return "/" in name and parameter_set(DATASHEET).find(ModelRecord, name) is None
 
@@ -279,6 +281,61 @@ def usual_seq_len(model: Transformer) -> int:
     return model.num_positions or USUAL_SEQ_LEN
 
 
+def export(
+    model: Transformer | str,
+    cluster: Cluster,
+    plan: Plan,
+    *,
+    to: str,
+    batch_seqs: int,
+    seq_len: int | None = None,
+    stack: str | Stack | None = None,
+    convention: Convention = "causal-attention",
+    tokens: float | None = None,
+    slurm: bool = False,
+) -> Files:
+    """Return a run of a real model as the configuration of another program: texts of files by their names.
+
+    Parameters
+    ----------
+    model
+        A model of the catalog, or its name, or the path of its file: files say by which command they are made again.
+    to
+        ``megatron``, ``megatron-bridge`` (or ``nemo``), ``torchtitan``, ``deepspeed``; ``toml`` or ``json`` for a file
+        that ``walltime estimate`` reads back.
+    slurm
+        Started by a Slurm batch script.
+    cluster, plan, batch_seqs, seq_len, stack, convention, tokens
+        As for `estimate`.
+
+    Raises
+    ------
+    BadInput
+        As `estimate`, or an unknown target.
+    NegativeAnswer
+        The target cannot express the model or the plan; the message says what it could.
+    """
+    name, made = _named(model)
+    training = Training(made, usual_seq_len(made) if seq_len is None else seq_len, batch_seqs)
+    software = stack if isinstance(stack, Stack) else _stack(stack or USUAL_STACK)
+    run = Run(name, training, known_cluster(cluster), plan, software, tokens, convention=convention)
+    check_plan(plan, training, run.cluster)
+    check_stack(plan, training, software)
+    return export_files(run, to, slurm=slurm)
+
+
+def _named(given: Transformer | str) -> tuple[str, Transformer]:
+    """Return a model with the name by which `model` finds it."""
+    if isinstance(given, str):
+        found = model(given)
+        if not isinstance(found, Transformer):
+            raise BadInput(f"model={given} is one of the theory's. Valid: a real model, llama-3.1-405b.")
+        return given, found
+    if parameter_set(DATASHEET).find(ModelRecord, given.name) and _catalog_transformer(given.name) == given:
+        return given.name, given
+    raise BadInput(f"model={given.name} is not the catalog's. Valid: the path of its file instead of the model itself.")
+
+
 def limits(
     cluster: Cluster,
     *,
@@ -328,4 +385,4 @@ def limits(
     return frontier(question, executor, progress)
 
 
-__all__ = ["cluster", "estimate", "limits", "model", "search"]
+__all__ = ["cluster", "estimate", "export", "limits", "model", "search"]

@@ -16,6 +16,7 @@ from walltime import __version__, api
 from walltime.catalog import data_version, read_toml
 from walltime.engines import FIXES, Assumptions
 from walltime.hardware import Cluster
+from walltime.interop.quoting import COMMENT_KEY
 from walltime.limits.scaling_laws import constants
 from walltime.plan import DEGREES
 from walltime.problems import BadInput, unknown
@@ -94,6 +95,7 @@ _IN_FILES_OF_REAL_MODELS = {
     "set": _TEXTS,
     **dict.fromkeys(("batch_tokens", "tokens"), _QUANTITY),
     **dict.fromkeys(("seq_len", "batch", "tp", "cp", "dp", "pp", "ep", "etp", "vpp", "micro_batch", "shard"), _WHOLE),
+    "gradient_bytes": _WHOLE,
     **dict.fromkeys(("sequence_parallel", "reshard", "offload_optimizer", "explain"), _YES_NO),
     "recompute": _TEXT_OR_YES_NO,
     "recompute_layers": _NUMBER,
@@ -101,8 +103,24 @@ _IN_FILES_OF_REAL_MODELS = {
 """The same of a real model."""
 
 
+def read_run_file(path: Path) -> dict[str, Any]:
+    """Read a run's TOML or JSON file; what stands for comments in a JSON file is left out."""
+    if path.suffix != ".json":
+        return read_toml(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"cannot read {str(path)!r}: {error.strerror or error}.") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: not valid JSON: {error}.") from None
+    if not isinstance(content, dict):
+        raise BadInput(f'{path}: not a JSON object. Valid: {{"model": "llama-2-7b", "on": "64xh100-sxm", ...}}.')
+    content.pop(COMMENT_KEY, None)
+    return content
+
+
 def read_scenario(path: Path | None, allowed: Collection[str], *, real_model: bool = False) -> dict[str, Any]:
-    """Read a run's TOML file, whose keys are the flags' names; flags override it.
+    """Read a run's TOML or JSON file, whose keys are the flags' names; flags override it.
 
     A cluster file that it names lies beside it, unless the path is absolute; so does a model file of a
     ``real_model``.
@@ -110,7 +128,7 @@ def read_scenario(path: Path | None, allowed: Collection[str], *, real_model: bo
     kinds = _IN_FILES_OF_REAL_MODELS if real_model else _IN_RUN_FILES
     if path is None:
         return {}
-    content = read_toml(path)
+    content = read_run_file(path)
     if not content:
         raise BadInput(f"{path}: an empty run file. Valid fields: {', '.join(sorted(allowed))}.")
     for key, value in content.items():

@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from walltime import api
-from walltime.catalog import read_toml
 from walltime.cli.common import (
     cluster_options,
     json_option,
     law_options,
     merged,
     options,
+    read_run_file,
     read_scenario,
     reading_options,
 )
@@ -32,8 +32,8 @@ _OF_THEORY = (
 )
 _OF_REAL_MODELS = (
     *("batch", "tokens", "cp", "etp", "vpp", "micro_batch", "shard", "sharding", "recompute_layers", "order"),
-    *("sequence_parallel", "reshard", "cp_algorithm", "offload_optimizer", "stack", "attention", "convention"),
-    "explain",
+    *("sequence_parallel", "reshard", "cp_algorithm", "offload_optimizer", "gradient_bytes"),
+    *("stack", "attention", "convention", "explain"),
 )
 _ENGINES = ("erdil", "transformer")
 
@@ -56,25 +56,36 @@ _theory_options = options(
     _number_option("interleave", "mlp-D: model chunks a pipeline stage. Default 1."),
     reading_options,
 )
-_plan_options = options(
-    _degree_option("dp", "Data parallelism. Default: what the cluster leaves. mlp-D: or a list by network level."),
-    click.option("--tp", metavar="N", help="Tensor parallelism. mlp-D: split in two as is fastest."),
-    _degree_option("pp", "Pipeline parallelism. mlp-D: or a list by network level."),
-    _degree_option("ep", "Expert parallelism, inside dp. mlp-D: or a list by network level."),
-    click.option(
-        "--schedule",
-        metavar="NAME",
-        help="Of the pipeline: 1f1b (default), gpipe, zb-h1, zb-h2, zb-v or dualpipe. mlp-D: 1f1b or zero-bubble.",
-    ),
-    click.option(
-        "--recompute",
-        is_flag=False,
-        flag_value="full",
-        metavar="[KIND]",
-        help="Compute activations again in the backward pass: none, selective or full, which it is without a KIND.",
-    ),
-)
-_real_options = options(
+
+
+def plan_options(*, theory: bool) -> Callable[[Any], Any]:
+    """Return the options of a plan, with what they mean for the theory's models or without."""
+
+    def text(always: str, of_theory: str) -> str:
+        return f"{always} mlp-D: {of_theory}." if theory else always
+
+    by_level = "or a list by network level"
+    return options(
+        _degree_option("dp", text("Data parallelism. Default: what the cluster leaves.", by_level)),
+        click.option("--tp", metavar="N", help=text("Tensor parallelism.", "split in two as is fastest")),
+        _degree_option("pp", text("Pipeline parallelism.", by_level)),
+        _degree_option("ep", text("Expert parallelism, inside dp.", by_level)),
+        click.option(
+            "--schedule",
+            metavar="NAME",
+            help=text("Of the pipeline: 1f1b (default), gpipe, zb-h1, zb-h2, zb-v or dualpipe.", "1f1b or zero-bubble"),
+        ),
+        click.option(
+            "--recompute",
+            is_flag=False,
+            flag_value="full",
+            metavar="[KIND]",
+            help="Compute activations again in the backward pass: none, selective or full, which it is without a KIND.",
+        ),
+    )
+
+
+real_options = options(
     _number_option("batch", "Sequences in a step; or give --batch-tokens."),
     click.option("--tokens", metavar="TOKENS", help="Tokens of the whole run, e.g. 15T, for days and GPU-hours."),
     _number_option("cp", "Context parallelism."),
@@ -94,11 +105,11 @@ _real_options = options(
     ),
     click.option("--cp-algorithm", metavar="NAME", help="ring (default) or all-to-all."),
     click.option("--offload-optimizer", is_flag=True, default=None, help="Optimizer state and step on the host."),
+    _number_option("gradient_bytes", "Bytes of a gradient that is kept and reduced: 2 or 4. Default: the stack's."),
     click.option("--order", metavar="LIST", help="Placement from the inside out. Default tp,cp,ep,dp,pp."),
     click.option("--stack", metavar="NAME", help="Training software. Default megatron-core."),
     click.option("--attention", metavar="KERNEL", help="Instead of the stack's: unfused, flash2, flash3, ..."),
     click.option("--convention", metavar="NAME", help="How model FLOP are counted. Default causal-attention."),
-    click.option("--explain", is_flag=True, default=None, help="What each part is, and what its numbers stand on."),
 )
 
 
@@ -113,8 +124,9 @@ _real_options = options(
     metavar="TOKENS",
     help="Tokens in a sequence. Default: learned positions, or 4096. mlp-D: 2048.",
 )
-@_plan_options
-@_real_options
+@plan_options(theory=True)
+@real_options
+@click.option("--explain", is_flag=True, default=None, help="What each part is, and what its numbers stand on.")
 @law_options
 @_theory_options
 @json_option
@@ -122,20 +134,15 @@ def command(model: str | None, as_json: bool, **flags: Any) -> None:
     """How long is a step, does it fit, and where does the time go?
 
     MODEL is a name of the catalog (walltime show models), a TOML file of a model, or mlp-D, the theory's model of width
-    D (its depth and batch by the scaling laws; without a plan, the best one is searched for). Or it is a TOML file of
-    a run, whose keys are the flags.
+    D (its depth and batch by the scaling laws; without a plan, the best one is searched for). Or it is a TOML or
+    JSON file of a run, whose keys are the flags.
 
     \b
     walltime estimate llama-3.1-405b --on 16384xh100-sxm --tp 8 --pp 16 --seq-len 8192 --batch 2048
     walltime estimate mlp-53248 --on 8388608xh100-sxm
     walltime estimate mlp-12288 --on 2048xh100-sxm --tp-model 4 --tp-ff 8 --pp 64 --schedule zero-bubble
     """
-    if model is None and flags["recompute"] not in (None, *RECOMPUTES):
-        model, flags["recompute"] = flags["recompute"], "full"  # MODEL followed a bare --recompute
-    path = Path(model) if model and api.is_path(model) else None
-    is_run = path is not None and not _describes_model(read_toml(path))
-    flags["model"] = None if is_run else model
-    values = _values(flags, path if is_run else None)
+    values = values_of(model, flags)
     if not values.get("model"):
         raise BadInput(
             "no model is named. Valid: a name (llama-3.1-405b, see walltime show models), mlp-D with D = d_model, "
@@ -151,8 +158,18 @@ def command(model: str | None, as_json: bool, **flags: Any) -> None:
         estimate_transformer.run(values, as_json=as_json)
 
 
+def values_of(model: str | None, flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the flags over those of a run file, if that is what MODEL is; else MODEL is one of them."""
+    flags = dict.fromkeys((*_OF_BOTH, *_OF_THEORY, *_OF_REAL_MODELS)) | flags
+    if model is None and flags["recompute"] not in (None, *RECOMPUTES):
+        model, flags = flags["recompute"], flags | {"recompute": "full"}  # MODEL followed a bare --recompute
+    path = Path(model) if model and api.is_path(model) else None
+    is_run = path is not None and not _describes_model(read_run_file(path))
+    return _values(flags | {"model": None if is_run else model}, path if is_run else None)
+
+
 def _describes_model(content: Mapping[str, Any]) -> bool:
-    """Whether a TOML file is of a model, not of a run: it has dimensions, or a name and nothing of a run."""
+    """Whether a file is of a model, not of a run: it has dimensions, or a name and nothing of a run."""
     dimensions = {"id", *(field.name for field in fields(Transformer))}
     if "dimensions" in content:
         return True
@@ -161,7 +178,7 @@ def _describes_model(content: Mapping[str, Any]) -> bool:
 
 def _values(flags: Mapping[str, Any], path: Path | None) -> dict[str, Any]:
     """Return the flags over a run file; refuse what belongs to the other kind of model."""
-    content = read_toml(path) if path else {}
+    content = read_run_file(path) if path else {}
     name = flags["model"] or content.get("model")
     real = not api.is_theory(name) if isinstance(name, str) else bool(content.keys() & set(_OF_REAL_MODELS))
     others = _OF_THEORY if real else _OF_REAL_MODELS

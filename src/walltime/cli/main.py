@@ -10,6 +10,7 @@ from walltime.problems import Problem, unknown
 
 _COMMANDS = {
     "estimate": "How long is a step, does it fit, and where does the time go?",
+    "export": "A plan as the configuration that launches it.",
     "limits": "How far can training scale: end of linear scaling, latency wall.",
     "reproduce": "A paper's figures and tables, its numbers beside ours.",
     "validate": "Predicted against measured training steps, by source.",
