@@ -65,7 +65,7 @@ def transformer_text(result: TransformerEstimate, context: Context) -> str:
         _headline(result, context),
         table(["where the time goes", "a step", "share", ""], _part_rows(result)),
         table(["memory of the fullest accelerator", "bytes", "share", ""], _memory_rows(result)),
-        _nearby_text(context.nearby),
+        nearby_text(context.nearby),
     ]
     return "\n\n".join(section for section in sections if section)
 
@@ -152,7 +152,8 @@ def _memory_rows(result: TransformerEstimate) -> list[list[str]]:
     return [*rows, ["needed", format_si(needed, "B", 3), f"{needed / there:.1%}", bar(needed / there, _BAR)]]
 
 
-def _nearby_text(nearby: Sequence[Nearby]) -> str:
+def nearby_text(nearby: Sequence[Nearby]) -> str:
+    """Return measured rows beside their predictions, empty if there are none."""
     if not nearby:
         return ""
     rows = []

@@ -1,0 +1,144 @@
+"""No plan: which rule or constraint excluded how many, and the smallest relaxation that gives an answer."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from walltime.hardware import Cluster
+from walltime.planner.answer import Answer, rejections
+from walltime.planner.question import Question
+from walltime.planner.recommend import recommend
+from walltime.planner.site import new_search
+from walltime.search.keep import Best, Kept
+from walltime.search.plan_search import Criterion, PlanSearch
+from walltime.units import format_count, format_si, format_time
+
+_LARGER = 10  # doublings of a cluster that are tried
+_NEAR = 64  # numbers of accelerators, and of sequences, on either side that are tried
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """A change to the question with which there is an answer.
+
+    Attributes
+    ----------
+    change
+        In words.
+    example
+        A plan there then is, in words; empty where none was computed.
+    """
+
+    change: str
+    example: str = ""
+
+
+def excluded(answer: Answer) -> list[tuple[str, int]]:
+    """Return what excluded how many plans, most first: rules, constraints as they were said, memory."""
+    constraints = answer.question.constraints
+    counts = rejections(answer.counts)
+    names = set(constraints.names())
+    said = [(constraints.said(name) if name in names else name, count) for name, count in counts.most_common()]
+    return sorted([*said, *_memory(answer)], key=lambda one: -one[1])
+
+
+def _memory(answer: Answer) -> list[tuple[str, int]]:
+    return [("memory", answer.counts.not_fitting)] if answer.counts.not_fitting else []
+
+
+def relaxation(answer: Answer) -> Relaxation | None:
+    """Return the smallest relaxation that gives an answer, None if none was found.
+
+    One constraint is dropped before two; then the deadline moves; then the batch or the number of accelerators changes
+    by as little as divides; then the cluster grows until the model fits.
+    """
+    steps = (_without_constraints, _later, _divisible, _larger)
+    return next((found for step in steps for found in step(answer.question)), None)
+
+
+def _without_constraints(question: Question) -> Iterator[Relaxation]:
+    names = question.constraints.names()
+    for names_dropped in [*itertools.combinations(names, 1), *itertools.combinations(names, 2)]:
+        constraints = question.constraints
+        for name in names_dropped:
+            constraints = constraints.without(name)
+        found = recommend(replace(question, constraints=constraints, top=1))
+        if found:
+            said = " and ".join(question.constraints.said(name) for name in names_dropped)
+            yield Relaxation(f"without {said}", _shown(found))
+            return
+
+
+def _later(question: Question) -> Iterator[Relaxation]:
+    if question.deadline_s is None:
+        return
+    found = recommend(replace(question, deadline_s=None, goal="time", top=1))
+    if found:
+        yield Relaxation(f"a deadline of {format_time(found.best.run_time_s)} or more", _shown(found))
+
+
+def _divisible(question: Question) -> Iterator[Relaxation]:
+    """Yield the nearest batch, or the nearest number of accelerators, that some plan divides, if none does now."""
+    cluster = question.clusters[-1]
+    if _has_rows(question, cluster):
+        return
+    batch, num_gpus = question.training.batch_seqs, cluster.num_gpus or 1
+    for away in range(1, _NEAR + 1):
+        for seqs in (batch - away, batch + away):
+            if seqs > 0 and _fits(replace(question, training=replace(question.training, batch_seqs=seqs)), cluster):
+                yield Relaxation(f"--batch {seqs}")
+                return
+        for count in (num_gpus - away, num_gpus + away):
+            if count > 0 and _fits(question, cluster.with_num_gpus(count)):
+                yield Relaxation(f"--on {count}x{cluster.id}")
+                return
+
+
+def _has_rows(question: Question, cluster: Cluster) -> bool:
+    return len(new_search(question, cluster).rows) > 0
+
+
+def _fits(question: Question, cluster: Cluster) -> bool:
+    return _best(new_search(question, cluster), "time") is not None
+
+
+def _larger(question: Question) -> Iterator[Relaxation]:
+    """Yield the next doubling of the cluster on which the model fits, else the memory that it lacks."""
+    cluster = question.clusters[-1]
+    for doubling in range(1, _LARGER + 1):
+        count = (cluster.num_gpus or 1) * 2**doubling
+        kept = _best(new_search(question, cluster.with_num_gpus(count)), "time")
+        if kept:
+            yield Relaxation(f"--on {count}x{cluster.id}", f"{kept.plan}, {format_time(kept.values[0])} a step")
+            return
+    search = new_search(question, cluster)
+    kept = _best(search.under(capacity_bytes=np.inf), "memory")
+    if kept:
+        lacking = kept.values[0] - search.capacity_bytes
+        yield Relaxation(f"{format_si(lacking, 'B', 3)} more memory on each accelerator", str(kept.plan))
+
+
+def _best(search: PlanSearch, criterion: Criterion) -> Kept | None:
+    best = Best(1)
+    search.search(best, (criterion,))
+    return best.simplest()
+
+
+def _shown(found: Answer) -> str:
+    one = found.recommended
+    return f"{one.plan} on {format_count(one.plan.num_gpus)} x {one.cluster.id}, {format_time(one.time_s)} a step"
+
+
+def no_plan_text(answer: Answer) -> str:
+    """Return in one line why there is no plan, and the smallest relaxation."""
+    reasons = ", ".join(f"{name} {count:,}" for name, count in excluded(answer))
+    late = answer.question.deadline_s is not None and answer.counts.evaluated > 0
+    what = "no plan meets the deadline" if late else "no plan"
+    said = f"{what}: of {answer.counts.considered:,} plans, excluded by {reasons or 'the deadline'}."
+    relaxed = relaxation(answer)
+    if relaxed is None:
+        return f"{said} No single change was found that gives one."
+    example = f" (then {relaxed.example})" if relaxed.example else ""
+    return f"{said} Smallest relaxation: {relaxed.change}{example}."

@@ -1,0 +1,273 @@
+"""The planner's answer as text: the recommendation, why, the best plans with their waterfalls, what was considered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from walltime.plan import Plan
+from walltime.planner import Answer, Option
+from walltime.planner.answer import rejections
+from walltime.planner.reasons import Binding, Elasticity, Survival, losing_parts
+from walltime.report.terminal import table
+from walltime.report.transformer import PARTS, nearby_text
+from walltime.units import format_count, format_si, format_time
+from walltime.validate.ceilings import Ceiling
+from walltime.validate.nearby import Nearby
+from walltime.workload.parameters import num_active_parameters, num_parameters
+
+_DAY_S, _MILLION = 86400, 1e6
+_COLUMNS = {
+    "compute": ("matmul", "attention"),
+    "memory": ("memory_bound", "optimizer"),
+    "host": ("host", "overhead"),
+    "tp": ("tp_comm",),
+    "cp": ("cp_comm",),
+    "ep": ("ep_comm",),
+    "pp": ("pp_comm",),
+    "dp": ("dp_comm",),
+    "bubble": ("bubble",),
+}
+"""Columns of the waterfall, and the parts of a step in each."""
+RULES = {
+    "num_heads": "tp divides the heads",
+    "num_kv_heads": "tp divides, or is a multiple of, the key-value heads",
+    "d_ff": "tp divides the hidden layer",
+    "num_layers": "as many stages as layers at most",
+    "num_experts": "experts divide over the ranks",
+    "seq_len": "cp divides the sequence",
+    "batch": "dp divides the batch",
+    "stack": "the software has this kind of parallelism",
+}
+"""What each rule of divisibility says."""
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """What is said beside the plans; parts that were not asked for are None or empty."""
+
+    nearby: Sequence[Nearby] = ()
+    ceiling: Ceiling | None = None
+    binding: Binding | None = None
+    elasticities: Sequence[Elasticity] = ()
+    survival: Survival | None = None
+
+
+def search_text(answer: Answer, reasons: Reasons) -> str:
+    """Return what `walltime search` prints."""
+    sections = [
+        _heading(answer),
+        _recommendation(answer, reasons),
+        options_table(answer.shown, answer),
+        _considered(answer),
+        _binding(answer, reasons.binding),
+        _elasticities(reasons.elasticities),
+        nearby_text(reasons.nearby),
+    ]
+    return "\n\n".join(section for section in sections if section)
+
+
+def short_plan(plan: Plan) -> str:
+    """Return a plan in one short word a choice: ``tp8 pp16x8 dp128 mb1 zero1``."""
+    words = [f"{kind}{getattr(plan, kind)}" for kind in ("tp", "cp", "ep") if getattr(plan, kind) > 1]
+    words += [f"etp{plan.etp}"] if plan.etp > 1 else []
+    words += [f"pp{plan.pp}" + (f"x{plan.vpp}" if plan.vpp > 1 else "")] if plan.pp > 1 else []
+    words += [f"dp{plan.dp}", f"mb{plan.micro_batch}"]
+    words += [plan.sharding + (f"/{plan.shard}" if 0 < plan.shard < plan.dp else "")]
+    words += ["keep"] if plan.sharding == "zero3" and not plan.reshard else []
+    words += [plan.schedule] if plan.pp > 1 and plan.schedule != "1f1b" else []
+    if plan.recompute == "full":
+        words += ["recompute" + (f"{plan.recompute_layers:.0%}" if plan.recompute_layers < 1 else "")]
+    words += ["selective"] if plan.recompute == "selective" else []
+    words += ["no-sp"] if plan.tp > 1 and not plan.sequence_parallel else []
+    words += ["a2a"] if plan.cp > 1 and plan.cp_algorithm != "ring" else []
+    words += [f"order:{','.join(plan.order)}"] if plan.order != Plan().order else []
+    return " ".join([*words, plan.precision])
+
+
+def _heading(answer: Answer) -> str:
+    question = answer.question
+    model, training = question.training.model, question.training
+    params = format_si(float(num_parameters(model, with_mtp=False)), "").replace(" ", "").replace("G", "B")
+    active = format_si(float(num_active_parameters(model, with_mtp=False)), "").replace(" ", "").replace("G", "B")
+    lines = [
+        f"{model.name}: {params} parameters" + (f", {active} of them active" if model.is_moe else ""),
+        f"batch: {format_count(training.batch_seqs)} sequences of {format_count(training.seq_len)} tokens, "
+        f"{training.batch_tokens:,} tokens a step; stack {question.stack.id}",
+    ]
+    constraints = question.constraints
+    if constraints.names():
+        lines.append(f"asked for: {', '.join(constraints.said(name) for name in constraints.names())}")
+    return "\n".join(lines)
+
+
+def _recommendation(answer: Answer, reasons: Reasons) -> str:
+    one = answer.recommended
+    estimate = one.estimate
+    lower_s, upper_s = float(estimate.lower_s[0]), float(estimate.upper_s[0])
+    lines = [
+        f"plan: {one.plan}",
+        f"  on         {format_count(one.plan.num_gpus)} x {one.cluster.name}",
+        f"  step time  {format_time(one.time_s)}   [lower {format_time(lower_s)}, upper {format_time(upper_s)}: "
+        "if all overlapped, or nothing]",
+        f"  MFU        {one.utilization:.1%}   tokens/s {format_count(one.tokens_per_s)}",
+        f"  memory     {format_si(one.needed_bytes, 'B', 3)} of "
+        f"{format_si(float(estimate.memory_capacity_bytes[0]), 'B', 3)} usable on the fullest accelerator",
+        *_economy(answer, one),
+        *_run(answer, one),
+        f"  why this   {_why(answer)}",
+        *_fiction(one, reasons.ceiling),
+        *_survival(answer, reasons.survival),
+    ]
+    return "\n".join(lines)
+
+
+def _economy(answer: Answer, one: Option) -> list[str]:
+    said = []
+    if one.cost_usd_per_token is not None:
+        said.append(
+            f"${one.cost_usd_per_token * _MILLION:,.3g} a million tokens at ${one.price_usd_per_gpu_hour:g} a GPU-hour"
+        )
+    if one.energy_j_per_token is not None:
+        said.append(f"{one.energy_j_per_token:,.3g} J a token on the accelerators")
+    return [f"  cost       {'; '.join(said)}"] if said else []
+
+
+def _run(answer: Answer, one: Option) -> list[str]:
+    if answer.question.tokens is None:
+        return []
+    hours = one.run_time_s / 3600 * one.plan.num_gpus
+    price = one.price_usd_per_gpu_hour
+    cost = f", ${format_si(hours * price, '').replace(' ', '')}" if price else ""
+    return [
+        f"  run        {format_si(answer.question.tokens, '').replace(' ', '')} tokens: {one.run_time_s / _DAY_S:,.3g} "
+        f"days, {format_si(hours, '').replace(' ', '')} GPU-hours{cost}"
+    ]
+
+
+def _why(answer: Answer) -> str:
+    one, best = answer.recommended, answer.best
+    others = len(answer.ties) - 1
+    error = f"{answer.tie:.1%}, the median error of our step times"
+    if one is best:
+        tied = f"; {others} more within {error}, none simpler" if others else f"; no other within {error}"
+        return f"the best by {answer.question.goal}{tied}"
+    slower = one.value(answer.question.goal)[0] / best.value(answer.question.goal)[0] - 1
+    slower = one.time_s / best.time_s - 1 if answer.question.goal == "gpus" else slower
+    return f"the simplest of {others + 1} plans within {error}; {slower:.1%} behind the best, {short_plan(best.plan)}"
+
+
+def _fiction(one: Option, ceiling: Ceiling | None) -> list[str]:
+    """Say whether utilisation is beyond what was ever measured."""
+    chip, precision = one.cluster.accelerator.id, one.plan.precision
+    if ceiling is None:
+        return [
+            f"  FLAG       no step on {chip} in {precision} was ever measured for us: nothing bounds this prediction"
+        ]
+    case = ceiling.case
+    whose = f"by {case.stack}" if ceiling.of_stack else f"by {case.stack}, none being by {one.estimate.stack.id},"
+    most = (
+        f"{ceiling.utilization:.1%} {whose} on {chip} in {precision} ({case.source_id}: {case.row.model_name}, "
+        f"{format_count(case.num_gpus)} accelerators)"
+    )
+    if one.utilization > ceiling.utilization:
+        return [f"  FLAG       {one.utilization:.1%} MFU is more than was ever measured: at most {most}"]
+    return [f"  measured   at most {most}"]
+
+
+def _survival(answer: Answer, found: Survival | None) -> list[str]:
+    if found is None:
+        return []
+    taken = f"{format_time(found.time_s)} with every fitted number at its bad end"
+    if found.survives:
+        rest = "still the best" if found.regret <= 0 else f"within {answer.tie:.1%} of the best"
+        return [f"  survives   {taken}: {rest}"]
+    return [
+        f"  DOES NOT SURVIVE  {taken}, where {short_plan(found.best_plan)} takes "
+        f"{format_time(found.best_time_s)}, {found.regret:.1%} less"
+    ]
+
+
+def options_table(options: Sequence[Option], answer: Answer | None = None) -> str:
+    """Return plans with their waterfalls: seconds of each part that nothing hides, and where each loses to the best."""
+    columns = [name for name, parts in _COLUMNS.items() if any(_seconds(one, parts) > 0 for one in options)]
+    several = len({(one.cluster.id, one.plan.num_gpus) for one in options}) > 1
+    header = ["", "plan", *(["on"] if several else []), "step", "MFU", "memory", *columns, ""]
+    rows = [
+        [
+            _mark(one, answer),
+            short_plan(one.plan),
+            *([f"{one.plan.num_gpus}x{one.cluster.id}"] if several else []),
+            format_time(one.time_s),
+            f"{one.utilization:.1%}",
+            format_si(one.needed_bytes, "B", 3),
+            *(_share(_seconds(one, _COLUMNS[name]), one.time_s) for name in columns),
+            _loses(one, answer),
+        ]
+        for one in options
+    ]
+    note = "shares of each step, of what nothing hides"
+    marks = f"; > recommended, = as good within {answer.tie:.1%}" if answer else ""
+    return f"{table(header, rows, left=3 if several else 2)}\n{note}{marks}"
+
+
+def _mark(one: Option, answer: Answer | None) -> str:
+    if answer is None:
+        return ""
+    return ">" if one is answer.recommended else "=" if one in answer.ties else ""
+
+
+def _share(part_s: float, whole_s: float) -> str:
+    return f"{part_s / whole_s:.1%}" if part_s > 0 else ""
+
+
+def _seconds(one: Option, parts: Sequence[str]) -> float:
+    return sum(one.parts_s[name] for name in parts)
+
+
+def _loses(one: Option, answer: Answer | None) -> str:
+    if answer is None or one is answer.best:
+        return ""
+    if one.cluster != answer.best.cluster:
+        return ""
+    lost = losing_parts(one, answer.best)
+    if not lost:
+        return ""
+    return "loses " + ", ".join(f"{PARTS[name][0].split(',')[0]} +{format_time(loss_s)}" for name, loss_s in lost)
+
+
+def _considered(answer: Answer) -> str:
+    counts = answer.counts
+    rules = rejections(counts)
+    names = set(answer.question.constraints.names())
+    rows = [["plans considered", f"{counts.considered:,}", ""]]
+    rows += [
+        ["  excluded by " + (answer.question.constraints.said(name) if name in names else name), f"{count:,}", rule]
+        for name, count in rules.most_common()
+        for rule in ["asked for" if name in names else RULES.get(name, "")]
+    ]
+    rows += [
+        ["  known not to fit", f"{counts.not_fitting:,}", "memory of the fullest accelerator"],
+        ["  proven to be worse", f"{counts.worse:,}", "by a lower bound, whether they fit or not"],
+        ["  compared", f"{counts.evaluated:,}", "the step computed"],
+    ]
+    return table(["what was searched", "plans", ""], rows)
+
+
+def _binding(answer: Answer, found: Binding | None) -> str:
+    if found is None:
+        return "binding constraint: none; without memory's limit and what was asked for, no plan is faster"
+    faster = 1 - found.time_s / answer.best.time_s
+    needs = f", needing {format_si(found.needed_bytes, 'B', 3)}" if found.name == "memory" else ""
+    return (
+        f"binding constraint: {found.name}. Without it {short_plan(found.plan)} would take "
+        f"{format_time(found.time_s)}, {faster:.1%} less{needs}"
+    )
+
+
+def _elasticities(found: Sequence[Elasticity]) -> str:
+    if not found:
+        return ""
+    rows = [
+        [one.resource, f"{one.gain:+.1%}", f"with {short_plan(one.plan)}" if one.is_other else ""]
+        for one in sorted(found, key=lambda one: -one.gain)
+    ]
+    return table(["a tenth more of", "tokens/s", ""], rows)
