@@ -88,10 +88,9 @@ def _estimate(asked: _Question, plan: Plan, convention: Any = "causal-attention"
 
 
 def _question(values: Mapping[str, Any]) -> _Question:
-    notes: list[str] = []
     software = _stack(values)
-    made = api.model(typed(values, "model", str))
-    assert isinstance(made, Transformer)
+    made, said = api.real_model(typed(values, "model", str))
+    notes = list(said)
     cluster = _cluster(values, notes)
     seq_len = _seq_len(values, made, notes)
     plan = _plan(values, made, cluster, software)

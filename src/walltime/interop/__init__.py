@@ -1,0 +1,1 @@
+"""In and out: models from where they are published, plans to where they are run."""
