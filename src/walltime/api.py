@@ -98,7 +98,7 @@ def is_theory(name: str) -> bool:
 
 
 def is_path(name: str) -> bool:
-    """Whether a model's name is that of a file or its folder; ``meta-llama/Llama-3.1-405B`` is a name of the catalog."""
+    """Whether a model's name is that of a file or a folder; ``meta-llama/Llama-3.1-405B`` is a name of the catalog."""
     if name.endswith((".toml", ".json")):
         return True
     if "/" not in name:

@@ -1,7 +1,7 @@
 """Families with key names of their own: GPT-2, GPT-J, OPT, Falcon, BLOOM, MPT."""
 
 from walltime.interop.huggingface.keys import Keys
-from walltime.interop.huggingface.parts import LAYER_NORM, Fields, all_biases, grouped, head_dim
+from walltime.interop.huggingface.parts import LAYER_NORM, Fields, all_biases, full_heads, grouped, head_dim
 
 _FOUR = 4
 """Width of an MLP over d_model, where no key gives it."""
@@ -22,25 +22,22 @@ def gpt_bigcode(keys: Keys) -> Fields:
 
 def gptj(keys: Keys) -> Fields:
     """GPT-J: attention and MLP in parallel after one norm, biases on the MLP and the output layer."""
+    keys.count("n_positions")  # rotary, so no table of them
     one = {"parallel_attention": True, "norms_per_layer": 1, "mlp_bias": True, "head_bias": True}
     return _gpt(keys) | one
 
 
 def _gpt(keys: Keys) -> Fields:
     d_model = keys.size("n_embd", "hidden_size")
-    num_heads = keys.size("n_head", "num_attention_heads")
     fields = {
         "num_layers": keys.size("n_layer", "num_hidden_layers"),
         "d_model": d_model,
         "d_ff": keys.size_or_none("n_inner") or _FOUR * d_model,
-        "num_heads": num_heads,
-        "num_kv_heads": num_heads,
-        "head_dim": head_dim(keys, d_model, num_heads, "n_head"),
         "vocab_size": keys.size("vocab_size"),
         "tied_embeddings": keys.yes_no("tie_word_embeddings"),
         "gated_mlp": False,
     }
-    return fields | LAYER_NORM
+    return fields | full_heads(keys, d_model, "n_head", "num_attention_heads") | LAYER_NORM
 
 
 def opt(keys: Keys) -> Fields:
@@ -48,7 +45,7 @@ def opt(keys: Keys) -> Fields:
     keys.must_be("do_layer_norm_before", True, "norms come before attention and MLP")
     keys.must_be("_remove_final_layer_norm", False, "a norm precedes the output layer")
     keys.must_be("layer_norm_elementwise_affine", True, "norms have weights")
-    d_model, num_heads = keys.size("hidden_size"), keys.size("num_attention_heads")
+    d_model = keys.size("hidden_size")
     projected = keys.size_or_none("word_embed_proj_dim") or d_model
     if projected != d_model:
         raise keys.refusal("word_embed_proj_dim", projected, f"is not supported. Valid: hidden_size, {d_model}.")
@@ -56,15 +53,13 @@ def opt(keys: Keys) -> Fields:
         "num_layers": keys.size("num_hidden_layers"),
         "d_model": d_model,
         "d_ff": keys.size("ffn_dim"),
-        "num_heads": num_heads,
-        "num_kv_heads": num_heads,
-        "head_dim": head_dim(keys, d_model, num_heads, "num_attention_heads"),
         "vocab_size": keys.size("vocab_size"),
         "tied_embeddings": keys.yes_no("tie_word_embeddings"),
         "gated_mlp": False,
         "position": "learned",
         "num_positions": keys.size("max_position_embeddings") + 2,
     }
+    fields |= full_heads(keys, d_model, "num_attention_heads")
     return fields | LAYER_NORM | all_biases(keys.yes_no("enable_bias"))
 
 
@@ -102,7 +97,6 @@ def _falcon_layer(keys: Keys, num_heads: int) -> Fields:
 def bloom(keys: Keys) -> Fields:
     """BLOOM: alibi, a norm after the embedding, biases everywhere."""
     d_model = keys.size("n_embed", "hidden_size")
-    num_heads = keys.size("n_head", "num_attention_heads")
     d_ff = keys.size_or_none("n_inner") or _FOUR * d_model
     if d_ff != _FOUR * d_model:
         raise keys.refusal("n_inner", d_ff, f"is not what BLOOM has. Valid: null or {_FOUR * d_model}.")
@@ -110,15 +104,13 @@ def bloom(keys: Keys) -> Fields:
         "num_layers": keys.size("n_layer", "num_hidden_layers"),
         "d_model": d_model,
         "d_ff": d_ff,
-        "num_heads": num_heads,
-        "num_kv_heads": num_heads,
-        "head_dim": head_dim(keys, d_model, num_heads, "n_head"),
         "vocab_size": keys.size("vocab_size"),
         "tied_embeddings": keys.yes_no("tie_word_embeddings"),
         "gated_mlp": False,
         "position": "alibi",
         "embedding_norm": True,
     }
+    fields |= full_heads(keys, d_model, "n_head", "num_attention_heads")
     return fields | LAYER_NORM | all_biases(True)
 
 

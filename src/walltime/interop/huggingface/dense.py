@@ -7,6 +7,7 @@ from walltime.interop.huggingface.parts import (
     all_biases,
     biases,
     body,
+    full_heads,
     heads,
     sliding,
     upper_sliding,
@@ -91,6 +92,7 @@ def phi(keys: Keys) -> Fields:
 
 def gpt_neox(keys: Keys) -> Fields:
     """GPT-NeoX, Pythia: attention and MLP in parallel, each with a norm of its own."""
-    fields = plain(keys) | biases(keys, with_mlp=False) | LAYER_NORM
+    fields = body(keys) | {"d_ff": keys.size("intermediate_size")}
+    fields |= full_heads(keys, fields["d_model"], "num_attention_heads") | biases(keys, with_mlp=False) | LAYER_NORM
     parallel = keys.yes_no("use_parallel_residual")
     return fields | {"gated_mlp": False, "mlp_bias": True, "parallel_attention": parallel}

@@ -63,18 +63,23 @@ def _some_moe_layers(keys: Keys, num_layers: int, num_moe_layers: int, name: str
     return {"num_dense_layers": num_layers - num_moe_layers}
 
 
-def deepseek(keys: Keys) -> Fields:
-    """DeepSeek-V2, DeepSeek-V3, Kimi K2: latent attention, shared and routed experts after some dense layers."""
+def deepseek_v2(keys: Keys) -> Fields:
+    """DeepSeek-V2: latent attention, shared and routed experts after some dense layers."""
+    keys.choice("topk_method", ("greedy", "group_limited_greedy"))
+    return _deepseek(keys)
+
+
+def _deepseek(keys: Keys) -> Fields:
     fields = body(keys) | _latent_attention(keys) | biases(keys, with_mlp=False)
     fields["d_ff"] = keys.size("intermediate_size")
     return fields | _experts_after_dense_layers(keys, fields["num_layers"])
 
 
 def deepseek_v3(keys: Keys) -> Fields:
-    """DeepSeek-V3: a bias a routed expert besides, which balances load, and multi-token prediction."""
+    """DeepSeek-V3, Kimi K2: a bias a routed expert besides, which balances load, and multi-token prediction."""
     method = keys.choice("topk_method", ("noaux_tc", "greedy", "group_limited_greedy"))
     mtp = keys.count("num_nextn_predict_layers")
-    return deepseek(keys) | {"router_bias": method == "noaux_tc", "num_mtp_layers": mtp}
+    return _deepseek(keys) | {"router_bias": method == "noaux_tc", "num_mtp_layers": mtp}
 
 
 def glm4_moe(keys: Keys) -> Fields:

@@ -27,8 +27,16 @@ def heads(keys: Keys, d_model: int) -> Fields:
     num_heads = keys.size("num_attention_heads")
     num_kv_heads = keys.size_or_none("num_key_value_heads") or num_heads
     return grouped(keys, num_heads, num_kv_heads) | {
-        "head_dim": keys.size_or_none("head_dim") or head_dim(keys, d_model, num_heads, "num_attention_heads")
+        "head_dim": keys.size_or_none("head_dim", "kv_channels")
+        or head_dim(keys, d_model, num_heads, "num_attention_heads")
     }
+
+
+def full_heads(keys: Keys, d_model: int, *names: str) -> Fields:
+    """Return heads of queries, keys and values alike, which share out d_model."""
+    num_heads = keys.size(*names)
+    width = head_dim(keys, d_model, num_heads, names[0])
+    return {"num_heads": num_heads, "num_kv_heads": num_heads, "head_dim": width}
 
 
 def grouped(keys: Keys, num_heads: int, num_kv_heads: int, name: str = "num_key_value_heads") -> Fields:

@@ -18,7 +18,7 @@ from walltime.workload import Transformer
 
 FAMILIES: dict[str, Callable[[Keys], Fields]] = {
     "bloom": classic.bloom,
-    "deepseek_v2": moe.deepseek,
+    "deepseek_v2": moe.deepseek_v2,
     "deepseek_v3": moe.deepseek_v3,
     "falcon": classic.falcon,
     "gemma": dense.gemma,
@@ -116,7 +116,7 @@ def read_config(path: Path) -> Imported:
     keys.must_be("is_encoder_decoder", False, "only decoders are")
     model = _model(_name(content, file), FAMILIES[family](keys), str(file))
     notes += _notes(keys, family)
-    ignored = tuple(sorted({f"{within}{key}" for key in part.keys() - keys.used.keys()}))
+    ignored = tuple(sorted({f"{within}{key}" for key in part.keys() - keys.used.keys() - {"model_type"}}))
     return Imported(model, family, keys.used, keys.assumed, ignored, tuple(f"{file}: {note}" for note in notes))
 
 
