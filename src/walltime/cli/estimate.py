@@ -134,7 +134,7 @@ def command(model: str | None, as_json: bool, **flags: Any) -> None:
     if model is None and flags["recompute"] not in (None, *RECOMPUTES):
         model, flags["recompute"] = flags["recompute"], "full"  # MODEL followed a bare --recompute
     path = Path(model) if model and api.is_path(model) else None
-    is_run = path is not None and not is_config(path) and not _describes_model(read_toml(path))
+    is_run = path is not None and path.exists() and not is_config(path) and not _describes_model(read_toml(path))
     flags["model"] = None if is_run else model
     values = _values(flags, path if is_run else None)
     if not values.get("model"):

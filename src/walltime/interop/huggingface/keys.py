@@ -101,7 +101,7 @@ class Keys:
     def refusal(self, name: str, value: object, why: str) -> BadInput:
         """Return bad input that names file, key and value."""
         shown = {True: "true", False: "false"}[value] if isinstance(value, bool) else shortened(value)
-        default = "" if any(key == name for key in self.content) else " (the default)"
+        default = " (the default)" if name in self.assumed else ""
         return BadInput(f"{self.where}: {self.within}{name}={shown}{default} {why}")
 
     def rest(self, ignored: Collection[str]) -> dict[str, Any]:
@@ -120,7 +120,9 @@ class Keys:
             first = given[0]
             for other in given[1:]:
                 if self.content[other] != self.content[first]:
-                    raise self.refusal(other, self.content[other], f"contradicts {first}={self.content[first]}.")
+                    raise self.refusal(
+                        other, self.content[other], f"contradicts {first}={shortened(self.content[first])}."
+                    )
             return first, self.content[first]
         for name in names:
             if name in self.defaults:
