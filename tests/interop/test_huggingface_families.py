@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -137,6 +138,12 @@ def oracle(family, content):
 def test_every_family_is_held_against_transformers():
     assert set(CASES) == set(FAMILIES)
     assert set(DEFAULTS) | set(SAME_CLASS) == set(FAMILIES)
+
+
+def test_the_how_to_lists_every_family():
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "import_a_model.md"
+    rows = [line.split("|")[1] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(FAMILIES)
 
 
 @pytest.mark.parametrize(("family", "content"), VARIANTS)
