@@ -101,8 +101,8 @@ def is_path(name: str) -> bool:
     """Whether a model's name is that of a file or a folder; ``meta-llama/Llama-3.1-405B`` is a name of the catalog."""
     if name.endswith((".toml", ".json")):
         return True
-    if "/" not in name:
-        return (Path(name) / "config.json").is_file()
+    if "/" not in name and not (Path(name) / "config.json").is_file():
+        return False
     return parameter_set(DATASHEET).find(ModelRecord, name) is None
 
 

@@ -21,6 +21,9 @@ GEMMA2 = json.loads((FOLDER / "gemma-2-2b.json").read_text(encoding="utf-8"))
 FALCON = json.loads((FOLDER / "falcon-40b-instruct.json").read_text(encoding="utf-8"))
 MPT = json.loads((FOLDER / "mpt-7b.json").read_text(encoding="utf-8"))
 DEEPSEEK = json.loads((FOLDER / "DeepSeek-V3.json").read_text(encoding="utf-8"))
+LLAMA4 = json.loads((FOLDER / "Llama-4-Scout-17B-16E-Instruct.json").read_text(encoding="utf-8"))["text_config"]
+OPT = {"model_type": "opt", "hidden_size": 64, "ffn_dim": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
+OPT |= {"vocab_size": 100}
 MISSING = object()
 ALL_LAYERS = ["full_attention"] * 26
 
@@ -35,6 +38,7 @@ def changed(content, changes):
         ("", "not valid JSON"),
         ("{", "not valid JSON"),
         ('{"model_type": "llama",}', "not valid JSON"),
+        ('{"hidden_size": 2, "hidden_size": 4}', "the key hidden_size is there twice, as 2 and 4"),
         ("[]", "must be a JSON object"),
         ('"llama"', "must be a JSON object"),
         ("null", "must be a JSON object"),
@@ -95,6 +99,9 @@ def test_broken_files_are_refused(text, said, file):
         (MPT, {"attn_config": {"qk_ln": True}}, "attn_config.qk_ln=true is not supported"),
         (MPT, {"attn_config": 4}, "attn_config=4 must be a table"),
         (MPT, {"norm_type": "batchnorm"}, "unknown norm_type 'batchnorm'"),
+        (OPT, {"word_embed_proj_dim": 32}, "word_embed_proj_dim=32 is not supported. Valid: hidden_size, 64"),
+        (OPT, {"do_layer_norm_before": False}, "do_layer_norm_before=false is not supported"),
+        (LLAMA4, {"no_rope_layers": [1, 2]}, "no_rope_layers=[1, 2] must be a list of 0 or 1 for each of 48 layers"),
         (DEEPSEEK, {"first_k_dense_replace": 61}, "first_k_dense_replace=61 leaves none of the 61 layers with experts"),
         (DEEPSEEK, {"topk_method": "random"}, "unknown topk_method 'random'"),
         (DEEPSEEK, {"kv_lora_rank": None}, "kv_lora_rank=None must be a whole number"),

@@ -142,7 +142,7 @@ def test_every_family_is_held_against_transformers():
 
 def test_the_how_to_lists_every_family():
     page = Path(__file__).parents[2] / "docs" / "how-to" / "import_a_model.md"
-    rows = [line.split("|")[1] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    rows = [line.split("|")[1] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")][1:]
     assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(FAMILIES)
 
 

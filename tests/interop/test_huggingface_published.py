@@ -134,6 +134,22 @@ def test_dimensions_are_those_of_the_catalog(name):
     assert replace(made, name="") == replace(transformer(IN_CATALOG[name]), name="")
 
 
+def test_mpt_without_alibi_has_learned_positions_and_may_have_biases(tmp_path):
+    published = json.loads(FILES["mpt-7b"].read_text(encoding="utf-8"))
+    trained = published | {"no_bias": False, "vocab_size": 50368, "attn_config": {"alibi": False}}
+
+    def read(content):
+        (tmp_path / "config.json").write_text(json.dumps(content), encoding="utf-8")
+        return replace(read_config(tmp_path).model, name="")
+
+    assert read(trained) == replace(transformer("mpt-7b"), name="")
+    assert read(trained | {"attn_config": {"alibi": False, "rope": True}}).position == "rotary"
+    assert read(trained | {"attn_config": {"alibi": False}, "learned_pos_emb": False}).position == "none"
+    shared = {"attn_type": "grouped_query_attention", "kv_n_heads": 8}
+    assert read(trained | {"attn_config": shared}).num_kv_heads == 8
+    assert read(trained | {"attn_config": {"attn_type": "multiquery_attention"}}).num_kv_heads == 1
+
+
 @pytest.mark.parametrize("name", sorted(set(PUBLISHED) & set(IN_CATALOG)))
 def test_the_catalog_has_the_same_published_count(name):
     record = parameter_set(DATASHEET).get(ModelRecord, IN_CATALOG[name])

@@ -123,7 +123,7 @@ def read_config(path: Path) -> Imported:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file whose top is a table; anything else is bad input that names the file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique)
     except (OSError, ValueError) as error:
         if isinstance(error, OSError):
             raise BadInput(f"cannot read {str(path)!r}: {error.strerror or error}.") from None
@@ -134,6 +134,15 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BadInput(f"{path}: must be a JSON object with keys such as model_type, not {shortened(content)}.")
     return content
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a table of a file, if no key is there twice with two values."""
+    table = dict(pairs)
+    for key, value in pairs:
+        if table[key] is not value and table[key] != value:
+            raise ValueError(f"the key {key} is there twice, as {shortened(value)} and {shortened(table[key])}")
+    return table
 
 
 def _text_part(content: Json, file: Path) -> tuple[Json, str, list[str]]:
