@@ -134,6 +134,13 @@ def test_dimensions_are_those_of_the_catalog(name):
     assert replace(made, name="") == replace(transformer(IN_CATALOG[name]), name="")
 
 
+def test_falcon_may_have_alibi(tmp_path):
+    published = json.loads(FILES["falcon-7b-instruct"].read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(published | {"alibi": True}), encoding="utf-8")
+    assert read_config(tmp_path).model.position == "alibi"
+    assert read_config(FILES["falcon-7b-instruct"]).model.position == "rotary"
+
+
 def test_mpt_without_alibi_has_learned_positions_and_may_have_biases(tmp_path):
     published = json.loads(FILES["mpt-7b"].read_text(encoding="utf-8"))
     trained = published | {"no_bias": False, "vocab_size": 50368, "attn_config": {"alibi": False}}
