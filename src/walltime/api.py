@@ -1,6 +1,7 @@
 """The verbs from Python: `model`, `cluster`, `estimate`, `search`, `export`, `limits`; the command line's too."""
 
 import re
+import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -16,6 +17,7 @@ from walltime.engines.stack import Stack
 from walltime.engines.stack import stack as _stack
 from walltime.engines.transformer import TransformerEstimate
 from walltime.hardware import Cluster
+from walltime.interop import huggingface
 from walltime.interop.run import Run
 from walltime.interop.targets import Files, export_files
 from walltime.limits import Frontier, FrontierQuestion, RunFamily, frontier
@@ -47,13 +49,14 @@ def model(
     seq_len: int | None = None,
     **sizes: int | None,
 ) -> MlpStack | Transformer:
-    """Return a model: of the catalog (``llama-3.1-405b``), of a TOML file, or the theory's of a width (``mlp-53248``).
+    """Return a model: of the catalog (``llama-3.1-405b``), of a file, or the theory's of a width (``mlp-53248``).
 
     Parameters
     ----------
     name
-        A name of the catalog, the path of a TOML file (`walltime.workload.catalog.transformer_from_file`), or
-        ``mlp-`` and d_model.
+        A name of the catalog, the path of a Hugging Face ``config.json`` or of its folder
+        (`walltime.interop.huggingface.read_config`; what to mind is warned of), of a TOML file
+        (`walltime.workload.catalog.transformer_from_file`), or ``mlp-`` and d_model.
     sparsity, batch_law, seq_len
         Of the theory's models only: the family of runs that depth, experts and batch come from.
     sizes
@@ -69,9 +72,26 @@ def model(
         return theory_model(name, sparsity=sparsity, batch_law=batch_law, seq_len=seq_len, **sizes)
     if (sparsity, batch_law, seq_len) != ("dense", "default", None) or any(size is not None for size in sizes.values()):
         raise BadInput(f"{name} has its own dimensions: laws and sizes are for mlp-D. seq_len belongs to the estimate.")
-    if is_path(name):
-        return transformer_from_file(Path(name))
-    return _catalog_transformer(name)
+    made, notes = real_model(name)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return made
+
+
+def real_model(name: str) -> tuple[Transformer, tuple[str, ...]]:
+    """Return a model of the catalog or of a file, and what to mind about the file, a line each."""
+    if not is_path(name):
+        return _catalog_transformer(name), ()
+    path = Path(name)
+    if huggingface.is_config(path):
+        imported = huggingface.read_config(path)
+        return imported.model, imported.notes
+    if path.suffix != ".toml" and not path.exists():
+        raise BadInput(
+            f"unknown model {name!r}: neither in the catalog (walltime show models) nor a file. Nothing is "
+            "downloaded. Valid: the path of its config.json."
+        )
+    return transformer_from_file(path), ()
 
 
 def is_theory(name: str) -> bool:
@@ -80,10 +100,12 @@ def is_theory(name: str) -> bool:
 
 
 def is_path(name: str) -> bool:
-    """Whether a model's name is that of a file; ``meta-llama/Llama-3.1-405B`` is a name of the catalog."""
+    """Whether a model's name is that of a file or a folder; ``meta-llama/Llama-3.1-405B`` is a name of the catalog."""
     if name.endswith((".toml", ".json")):
         return True
-    return "/" in name and parameter_set(DATASHEET).find(ModelRecord, name) is None
+    if "/" not in name and not (Path(name) / "config.json").is_file():
+        return False
+    return parameter_set(DATASHEET).find(ModelRecord, name) is None
 
 
 def theory_model(

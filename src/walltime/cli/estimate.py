@@ -18,6 +18,7 @@ from walltime.cli.common import (
     read_scenario,
     reading_options,
 )
+from walltime.interop.huggingface import is_config
 from walltime.plan import RECOMPUTES
 from walltime.problems import BadInput, unknown
 from walltime.workload import Transformer
@@ -133,9 +134,9 @@ real_options = options(
 def command(model: str | None, as_json: bool, **flags: Any) -> None:
     """How long is a step, does it fit, and where does the time go?
 
-    MODEL is a name of the catalog (walltime show models), a TOML file of a model, or mlp-D, the theory's model of width
-    D (its depth and batch by the scaling laws; without a plan, the best one is searched for). Or it is a TOML or
-    JSON file of a run, whose keys are the flags.
+    MODEL is a name of the catalog (walltime show models), a Hugging Face config.json or its folder, a TOML file of a
+    model, or mlp-D, the theory's model of width D (its depth and batch by the scaling laws; without a plan, the best
+    one is searched for). Or it is a TOML or JSON file of a run, whose keys are the flags.
 
     \b
     walltime estimate llama-3.1-405b --on 16384xh100-sxm --tp 8 --pp 16 --seq-len 8192 --batch 2048
@@ -146,7 +147,7 @@ def command(model: str | None, as_json: bool, **flags: Any) -> None:
     if not values.get("model"):
         raise BadInput(
             "no model is named. Valid: a name (llama-3.1-405b, see walltime show models), mlp-D with D = d_model, "
-            "or a TOML file; for example walltime estimate llama-2-7b --on 64xh100-sxm --batch 256."
+            "a config.json or a TOML file; for example walltime estimate llama-2-7b --on 64xh100-sxm --batch 256."
         )
     if _engine(values) == "erdil":
         from walltime.cli import estimate_theory
@@ -164,7 +165,7 @@ def values_of(model: str | None, flags: dict[str, Any]) -> dict[str, Any]:
     if model is None and flags["recompute"] not in (None, *RECOMPUTES):
         model, flags = flags["recompute"], flags | {"recompute": "full"}  # MODEL followed a bare --recompute
     path = Path(model) if model and api.is_path(model) else None
-    is_run = path is not None and not _describes_model(read_run_file(path))
+    is_run = path is not None and path.exists() and not is_config(path) and not _describes_model(read_run_file(path))
     return _values(flags | {"model": None if is_run else model}, path if is_run else None)
 
 

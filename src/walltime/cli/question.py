@@ -41,11 +41,10 @@ def question(values: Mapping[str, Any]) -> Question:
         A flag's value is unknown or does not go with the others; whether the plan divides model and batch is not
         looked at here.
     """
-    notes: list[str] = []
     software = _stack(values)
     name = typed(values, "model", str)
-    made = api.model(name)
-    assert isinstance(made, Transformer)
+    made, said = api.real_model(name)
+    notes = list(said)
     cluster = _cluster(values, notes)
     seq_len = _seq_len(values, made, notes)
     plan = _plan(values, made, cluster, software)

@@ -2,11 +2,13 @@
 
 import functools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
+from walltime import api
 from walltime.catalog import (
     DATASHEET,
     AcceleratorRecord,
@@ -125,24 +127,39 @@ def command(what: str | None, name: str | None, parameters: str | None, as_json:
     WHAT is a kind (accelerators, efficiencies, networks, clusters, models, stacks, kernels, links, training, memory,
     prices, power, constants, laws, assumptions, schedules, parameter-sets, sources) or a name; with a NAME, every
     number of it and where it is from. Fitted numbers (kernels, links, training, memory) say on how many rows, how well.
+    The NAME of a model may be the path of a Hugging Face config.json, of its folder, or of a TOML file.
 
     \b
     walltime show accelerators
     walltime show h100-sxm
     walltime show llama-3.1-405b
+    walltime show models path/to/config.json
     walltime show kernels h100-sxm
     walltime show clusters gb200-nvl72
     """
+    notes: list[str] = []
     if what is None:
         rows = [{"id": kind, "entries": len(make())} for kind, make in _KINDS.items()]
     elif what in _KINDS and name is None:
         rows = _KINDS[what]()
+    elif path := _model_file(what, name):
+        rows, notes = show_engine.file_details(path)
     else:
         rows = _details(what, name, parameters)
     if as_json:
-        emit_json("show", {"what": what, "name": name, "parameters": parameters}, {"rows": rows}, [])
+        emit_json("show", {"what": what, "name": name, "parameters": parameters}, {"rows": rows}, notes)
         return
     click.echo(_listed(rows) if "number" in rows[0] else _tabulated(rows))
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+
+
+def _model_file(what: str, name: str | None) -> str | None:
+    """Return the path of a model's file: any path under ``models``, else a config.json or its folder."""
+    if name is not None:
+        return name if what == "models" and api.is_path(name) else None
+    is_config = what.endswith(".json") or (Path(what) / "config.json").is_file()
+    return what if is_config else None
 
 
 def _tabulated(rows: list[Row]) -> str:

@@ -1,11 +1,13 @@
 """What ``walltime show`` says of the transformer engine: models, software stacks, and every fitted number."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from walltime import api
 from walltime.catalog import DATASHEET, ModelRecord, parameter_set
 from walltime.catalog.fitted import (
     FittedBlock,
@@ -18,6 +20,9 @@ from walltime.catalog.fitted import (
 from walltime.catalog.stacks import StackRecord, stack_ids, stack_record
 from walltime.engines.capabilities import ORDERS, Capabilities
 from walltime.engines.stack import stack
+from walltime.interop.huggingface import Imported, is_config, read_config
+from walltime.units import shortened
+from walltime.workload import Transformer
 from walltime.workload.catalog import transformer
 from walltime.workload.parameters import num_active_parameters, num_parameters
 
@@ -148,6 +153,44 @@ def _model_details(record: ModelRecord) -> Iterator[Row]:
         yield _plain(name, value, "models", source=record.source, locator=record.locator)
     if record.notes:
         yield _plain("notes", record.notes, "models")
+
+
+def file_details(name: str) -> tuple[list[Row], list[str]]:
+    """Return what a model file holds, as `details` does of the catalog, and what to mind about it."""
+    path = Path(name)
+    if not is_config(path):
+        made, _ = api.real_model(name)
+        return [row | {"parameters": name} for row in _file_details(made)], []
+    imported = read_config(path)
+    rows = [*_file_details(imported.model), *_key_details(imported)]
+    return [row | {"parameters": name} for row in rows], list(imported.notes)
+
+
+def _file_details(model: Transformer) -> Iterator[Row]:
+    """Yield the counts, the catalog's models of the same dimensions, and every dimension that is not usual."""
+    without = " without the multi-token-prediction layers" if model.num_mtp_layers else ""
+    counted = {"kind": "derived", "note": f"Counted from the dimensions{without}."}
+    yield _plain("id", model.name, "models")
+    for name, count in (("num_parameters", num_parameters), ("num_active_parameters", num_active_parameters)):
+        yield _plain(name, f"{count(model, with_mtp=False):,}", "models", **counted)
+    ids = [record.id for record in parameter_set(DATASHEET).all(ModelRecord)]
+    same = [name for name in ids if replace(transformer(name), name=model.name) == model]
+    yield _plain("same_dimensions_as", ", ".join(same) or "no model of the catalog", "models")
+    for field in fields(model):
+        value = getattr(model, field.name)
+        if field.name != "name" and (field.default is MISSING or value != field.default):
+            yield _plain(field.name, value, "models")
+
+
+def _key_details(imported: Imported) -> Iterator[Row]:
+    """Yield the keys of a config.json: what was read, what was taken for absent ones, and what was not needed."""
+    yield _plain("config.model_type", imported.model_type, "models")
+    for key, value in imported.used.items():
+        yield _plain(f"config.{key}", value if isinstance(value, str | int) else shortened(value), "models")
+    for key, value in imported.assumed.items():
+        origin = {"kind": "default", "source": "huggingface2026transformers", "locator": imported.model_type}
+        yield _plain(f"config.{key}", value, "models", **origin)
+    yield _plain("config keys without effect", ", ".join(imported.ignored), "models")
 
 
 def _stack_details(record: StackRecord) -> Iterator[Row]:

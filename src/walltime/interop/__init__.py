@@ -1,1 +1,1 @@
-"""Runs in the forms of other programs: a plan as the configuration that launches it."""
+"""In and out: models from where they are published, plans to where they are run."""
