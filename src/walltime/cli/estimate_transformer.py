@@ -1,6 +1,6 @@
 """``walltime estimate`` for real models: flags to a plan, the answer as text or JSON, and what to mind."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -153,13 +153,19 @@ def _plan(values: Mapping[str, Any], model: Transformer, cluster: Cluster, softw
     choices: dict[str, Any] = {
         "sharding": usual.sharding,
         "sequence_parallel": usual.sequence_parallel,
-        "precision": _usual_precision(cluster),
+        "precision": _had(_usual_precision(cluster), software.runs.precisions),
+        "schedule": _had(Plan.schedule, software.runs.schedules),
         "reshard": software.id != "torchtitan" or degrees.get("pp", 1) == 1,  # its default with pipelines
     }
     choices |= {name: values[name] for name in _CHOICES if values.get(name) is not None}
     if values.get("order") is not None:
         choices["order"] = tuple(part.strip() for part in str(values["order"]).split(","))
     return Plan(**degrees, **choices, **_recompute(values))
+
+
+def _had(usual: str, choices: Sequence[str]) -> str:
+    """Return what is usual, or the first choice of a stack that does not have it."""
+    return usual if usual in choices or not choices else choices[0]
 
 
 def _usual_precision(cluster: Cluster) -> Any:
