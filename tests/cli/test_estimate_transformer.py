@@ -150,6 +150,12 @@ def test_a_flag_changes_what_it_is_about(call, flag):
     assert after[EFFECTS[flag]] != before[EFFECTS[flag]]
 
 
+def test_a_stack_takes_what_it_has_of_what_is_left_open(call):
+    flags = ("estimate", "llama-2-70b", "--on", "64xa100-sxm-80gb", "--pp=4", "--batch=256", "--json")
+    assert call(*flags, "--stack=maxtext").json()["plan"]["schedule"] == "gpipe"
+    assert call(*flags, "--stack=megatron-lm-2020").json()["plan"]["precision"] == "fp16"
+
+
 def test_a_sharding_and_an_offload_change_memory(call):
     def memory(*flags):
         return call("estimate", "llama-2-7b", "--on", "64xh100-sxm", "--batch=256", "--json", *flags).json()[

@@ -11,6 +11,7 @@ from walltime.engines.stack import Stack, stack
 from walltime.plan import CONTEXT_ALGORITHMS, GROUPS, PIPELINE_SCHEDULES, PRECISIONS, RECOMPUTES, SHARDINGS, Plan
 from walltime.problems import BadInput
 from walltime.validate.cases import read_cases
+from walltime.validate.layouts import DEFAULTS
 from walltime.validate.measured import shipped_files
 from walltime.workload import Training
 from walltime.workload.catalog import transformer
@@ -59,6 +60,15 @@ def test_what_a_stack_runs_has_a_source(name):
     record = stack_record(name)
     assert (record.runs is None) == (name == "generic")
     assert record.runs is None or record.sources
+
+
+@pytest.mark.parametrize("name", stack_ids())
+def test_what_a_stack_does_unasked_it_can_run(name):
+    usual = DEFAULTS[name]
+    plan = Plan(sharding=usual.sharding, precision=usual.precision, dp=2)
+    assert rules(plan, LLAMA, stack(name)) == []
+    if "tp" in stack(name).runs.kinds:
+        assert rules(replace(plan, tp=2, sequence_parallel=usual.sequence_parallel), LLAMA, stack(name)) == []
 
 
 def test_the_generic_stack_takes_every_plan():

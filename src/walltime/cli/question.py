@@ -1,6 +1,6 @@
 """Flags to a question about a real model: what `estimate`, `export` and others ask, resolved."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -108,7 +108,8 @@ def _plan(values: Mapping[str, Any], model: Transformer, cluster: Cluster, softw
     choices: dict[str, Any] = {
         "sharding": usual.sharding,
         "sequence_parallel": usual.sequence_parallel,
-        "precision": _usual_precision(cluster),
+        "precision": usual_precision(cluster, software),
+        "schedule": _had(Plan.schedule, software.runs.schedules),
         "reshard": software.id != "torchtitan" or degrees.get("pp", 1) == 1,  # its default with pipelines
     }
     choices |= {name: values[name] for name in _CHOICES if values.get(name) is not None}
@@ -117,9 +118,15 @@ def _plan(values: Mapping[str, Any], model: Transformer, cluster: Cluster, softw
     return Plan(**degrees, **choices, **_recompute(values))
 
 
-def _usual_precision(cluster: Cluster) -> Any:
-    """Return the 16-bit format of an accelerator, bf16 where it has both."""
-    return cluster.accelerator.precision if cluster.accelerator.precision in PRECISIONS else "bf16"
+def _had(usual: str, choices: Sequence[str]) -> str:
+    """Return what is usual, or the first choice of a stack that does not have it."""
+    return usual if usual in choices or not choices else choices[0]
+
+
+def usual_precision(cluster: Cluster, software: Stack) -> Any:
+    """Return the 16-bit format of an accelerator, bf16 where it has both, as far as the software has it."""
+    usual = cluster.accelerator.precision if cluster.accelerator.precision in PRECISIONS else "bf16"
+    return _had(usual, software.runs.precisions)
 
 
 def _recompute(values: Mapping[str, Any]) -> dict[str, Any]:
