@@ -16,6 +16,7 @@ from walltime.engines.transformer import estimate
 from walltime.plan import SHARDINGS, Plan, PlanBatch, check_plan, divisors
 from walltime.plan.plan import choices_of
 from walltime.problems import BadInput
+from walltime.search.bounds import least_bytes
 from walltime.search.constraints import Constraints
 from walltime.search.keep import Best, Front
 from walltime.search.plan_search import PlanSearch
@@ -69,7 +70,7 @@ def every_plan(training, cluster, software):
                 in_chunk = math.ceil(layers / (pp * vpp))
                 if in_chunk * vpp != math.ceil(layers / pp) or (vpp > 1 and (pp == 1 or choices["schedule"] != "1f1b")):
                     continue
-                parts = {math.ceil(in_chunk * quarter / 4) / in_chunk for quarter in (1, 2, 3, 4)}
+                parts = {math.ceil(in_chunk * part / 16) / in_chunk for part in range(1, 17)}
                 for share in parts if choices["recompute"] == "full" else [1.0]:
                     plan = Plan(
                         tp=tp,
@@ -189,9 +190,11 @@ def test_bounds_of_rows_bound_every_plan(question):
         plan = search.rows.plans.plan(row)
         rows[plan.tp, plan.cp, plan.pp, plan.dp, plan.ep, plan.etp, plan.micro_batch] = at, layout
     plans = list(every_plan(training, cluster, software))
-    for plan, time_s, needed, _ in evaluated(plans, training, cluster, software):
+    needs = least_bytes(search.space, search.rows, software, search.memory)
+    for plan, time_s, needed, fits in evaluated(plans, training, cluster, software):
         at, _ = rows[plan.tp, plan.cp, plan.pp, plan.dp, plan.ep, plan.etp, plan.micro_batch]
-        assert search.least_bytes[at] <= needed * (1 + ROUNDING)
+        assert needs[at] <= needed * (1 + ROUNDING)
+        assert search.least_bytes[at] <= search.capacity_bytes or not fits
         if search.least_bytes[at] <= search.capacity_bytes:
             assert search.least_time_s[at] <= time_s * (1 + ROUNDING)
 

@@ -1,7 +1,7 @@
 """What a software stack can run: the choices that a plan may make in it."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from walltime.plan import (
@@ -93,6 +93,10 @@ class Capabilities:
     offload_optimizer: bool = True
     orders: tuple[tuple[str, ...], ...] = ORDERS
     folded_orders: tuple[tuple[str, ...], ...] = ORDERS
+
+    def of_model(self, *, is_moe: bool) -> "Capabilities":
+        """Return what can be run of a model with experts, or of one without."""
+        return replace(self, sequence_parallel=self.moe_sequence_parallel) if is_moe else self
 
 
 EVERYTHING = Capabilities()

@@ -86,8 +86,8 @@ def _broken_by_layer(plan: Plan, training: Training, stack: Stack) -> Iterator[t
         yield "sequence_parallel", _lacks("sequence_parallel", plan.sequence_parallel, stack, sequences, also)
     if plan.cp > 1 and "cp" in runs.kinds and plan.cp_algorithm not in runs.cp_algorithms:
         yield "cp_algorithms", _lacks("cp_algorithm", plan.cp_algorithm, stack, runs.cp_algorithms)
-    degrees = [plan.tp if choice == "tp" else 1 for choice in runs.etp]
-    if is_moe and "ep" in runs.kinds and plan.etp not in degrees:
+    degrees = [plan.tp if choice == "tp" else 1 for choice in runs.etp] or [1]
+    if is_moe and plan.etp not in degrees:
         yield "etp", _lacks("etp", plan.etp, stack, degrees)
 
 

@@ -76,7 +76,8 @@ class Question:
         if self.precisions:
             return self.precisions
         usual: Any = cluster.accelerator.precision
-        return (usual if usual in PRECISIONS else "bf16",)
+        had = [name for name in (usual, "bf16", *self.stack.runs.precisions) if name in self.stack.runs.precisions]
+        return (had[0],)
 
     def with_constraints(self, constraints: Constraints) -> "Question":
         """Return the same question with other constraints."""

@@ -111,7 +111,7 @@ def _recommendation(answer: Answer, reasons: Reasons) -> str:
         f"  MFU        {one.utilization:.1%}   tokens/s {format_count(one.tokens_per_s)}",
         f"  memory     {format_si(one.needed_bytes, 'B', 3)} of "
         f"{format_si(float(estimate.memory_capacity_bytes[0]), 'B', 3)} usable on the fullest accelerator",
-        *_economy(answer, one),
+        *_economy(one),
         *_run(answer, one),
         f"  why this   {_why(answer)}",
         *_fiction(one, reasons.ceiling),
@@ -120,7 +120,7 @@ def _recommendation(answer: Answer, reasons: Reasons) -> str:
     return "\n".join(lines)
 
 
-def _economy(answer: Answer, one: Option) -> list[str]:
+def _economy(one: Option) -> list[str]:
     said = []
     if one.cost_usd_per_token is not None:
         said.append(
@@ -159,9 +159,7 @@ def _fiction(one: Option, ceiling: Ceiling | None) -> list[str]:
     """Say whether utilisation is beyond what was ever measured."""
     chip, precision = one.cluster.accelerator.id, one.plan.precision
     if ceiling is None:
-        return [
-            f"  FLAG       no step on {chip} in {precision} was ever measured for us: nothing bounds this prediction"
-        ]
+        return [f"  FLAG       no measured step on {chip} in {precision} is known here: nothing bounds this prediction"]
     case = ceiling.case
     whose = f"by {case.stack}" if ceiling.of_stack else f"by {case.stack}, none being by {one.estimate.stack.id},"
     most = (

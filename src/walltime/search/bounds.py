@@ -119,7 +119,7 @@ def _least_bytes(space: Space, rows: Rows, stack: Stack, numbers: MemoryNumbers,
 
 def _saving_branches(space: Space) -> list[tuple[Branch, float]]:
     """Return branches, and shares of layers recomputed, of which one needs least; those that save much come first."""
-    order = space.runs.orders[0]
+    order = next(iter((*space.runs.orders, *space.runs.folded_orders)), None)
     found = []
     for branch in space.branches():
         if branch.order == order:

@@ -36,6 +36,11 @@ _VALID: Mapping[str, tuple[Any, ...]] = {
     "sequence_parallel": (True, False),
     "cp_algorithm": CONTEXT_ALGORITHMS,
 }
+_ALSO = {
+    "sharding": ("pipeline_sharding",),
+    "sequence_parallel": ("moe_sequence_parallel",),
+    "order": ("folded_orders",),
+}
 FIELDS = (*DEGREES, *INNER_DEGREES, *CHOICES, "offload_optimizer")
 """Fields of a plan that a constraint may name."""
 
@@ -139,7 +144,7 @@ class Constraints:
         """Return what a stack can run, with the choices of one constraint only."""
         if name not in CHOICES or name not in self.values:
             return runs
-        choices = [CHOICES[name], *(["pipeline_sharding"] if name == "sharding" else [])]
+        choices = [CHOICES[name], *_ALSO.get(name, ())]
         kept: dict[str, Any] = {choice: _among(getattr(runs, choice), self.values[name]) for choice in choices}
         return replace(runs, **kept)
 

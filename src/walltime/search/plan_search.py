@@ -97,7 +97,8 @@ class PlanSearch:
         self.memory = memory_numbers(stack.id)
         self.capacity_bytes = usable_bytes(cluster) - constraints.min_free_bytes
         self.counts = Counts()
-        self.runs = replace(stack.runs, precisions=_common(precisions, stack))
+        runs = replace(stack.runs, precisions=_common(precisions, stack))
+        self.runs = runs.of_model(is_moe=training.model.is_moe)
         self.space = Space(training, self.runs, constraints)
         self.rows = self._rows()
         self.least_bytes = self._least_bytes()

@@ -3,7 +3,7 @@
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from walltime.search.layouts import Rows
 from walltime.workload import Training
 
 _ENDS = 2  # embedding and output layer may have a chunk to themselves, as in `walltime.plan.check_plan`
-_PARTS_RECOMPUTED = 4  # full recomputation applies to quarters of a chunk's layers, rounded up to whole layers
+_PARTS_RECOMPUTED = 16  # full recomputation applies to sixteenths of a chunk's layers, rounded up to whole layers
 _KINDS = ("tp", "cp", "dp", "pp")
 
 
@@ -50,8 +50,8 @@ class Space:
     """What is tried inside the layouts of one training on one stack.
 
     Every pipeline schedule of the stack; interleavings that make no stage fuller (of 1F1B, as many microbatches as the
-    stack takes); no, selective or full recomputation, the last of a quarter, half, three quarters or all of a chunk's
-    layers, rounded up to whole ones; every sharding, over every divisor of ``dp`` where the stack has shard groups;
+    stack takes); no, selective or full recomputation, the last of any number of a chunk's layers up to 16, else of
+    sixteenths rounded up to whole layers; every sharding, over every divisor of ``dp`` where the stack has shard groups;
     sequence parallelism and algorithms of context parallelism; every order on the network that differs.
 
     Parameters
@@ -63,6 +63,7 @@ class Space:
     """
 
     def __init__(self, training: Training, runs: Capabilities, constraints: Constraints = UNCONSTRAINED) -> None:
+        runs = runs.of_model(is_moe=training.model.is_moe)
         for name in constraints.values:
             runs = constraints.restricted(runs, name)
         self.training, self.runs, self.constraints = training, runs, constraints
@@ -75,13 +76,13 @@ class Space:
     def branches(self) -> Iterator[Branch]:
         """Yield every combination of choices, the usual first."""
         runs = self.runs
-        choices: Sequence[Sequence[Any]] = (
+        choices: Sequence[Iterable[Any]] = (
             runs.precisions,
             runs.schedules or ("1f1b",),
             self.recomputes,
             runs.sequence_parallel or (True,),
             runs.cp_algorithms or ("ring",),
-            runs.orders,
+            dict.fromkeys((*runs.orders, *runs.folded_orders)),
         )
         yield from (Branch(*chosen) for chosen in itertools.product(*choices))
 
@@ -99,7 +100,14 @@ class Space:
         first_algorithm = branch.cp_algorithm == (runs.cp_algorithms or ("ring",))[0]
         divides = rows.ring if branch.cp_algorithm == "ring" else rows.exchange
         found &= np.where(plans.cp > 1, divides & bool(runs.cp_algorithms), first_algorithm)
-        return found & (any_order | np.isin(_pattern(plans), _patterns_of(branch.order, runs.orders)))
+        return found & (any_order | self._lays_out(plans, branch.order))
+
+    def _lays_out(self, plans: PlanBatch, order: tuple[str, ...]) -> Mask:
+        """Whether the stack lays plans out in an order, and in none before it that is the same for them, (plans,)."""
+        runs, pattern = self.runs, _pattern(plans)
+        inside = plans.etp * plans.ep if self.training.model.is_moe else plans.tp
+        folded = np.isin(pattern, _patterns_of(order, runs.folded_orders))
+        return np.where(plans.tp * plans.cp == inside, np.isin(pattern, _patterns_of(order, runs.orders)), folded)
 
     def _schedules(self, rows: Rows, schedule: PipelineSchedule) -> Mask:
         """Whether a schedule goes with each row: any one without a pipeline, the first."""
@@ -239,7 +247,7 @@ class Space:
         plans, runs = rows.plans, self.runs
         sequence = sum(rows.split_sequence if on else np.ones(len(rows)) for on in runs.sequence_parallel)
         context = sum(rows.ring if name == "ring" else rows.exchange for name in runs.cp_algorithms)
-        orders = sum(np.isin(_pattern(plans), _patterns_of(order, runs.orders)) for order in runs.orders)
+        orders = sum(self._lays_out(plans, order) for order in dict.fromkeys((*runs.orders, *runs.folded_orders)))
         count = np.where(plans.tp > 1, sequence, 1.0) * np.where(plans.cp > 1, context, 1.0)
         return np.asarray(count * orders * len(runs.precisions))
 
@@ -274,13 +282,14 @@ def _pattern(plans: PlanBatch) -> Indices:
 
 @functools.cache
 def _patterns_of(order: tuple[str, ...], orders: tuple[tuple[str, ...], ...]) -> list[int]:
-    """Return the patterns of kinds under which an order is not the same as one listed before it."""
+    """Return the patterns of kinds under which an order of these is not the same as one listed before it."""
+    if order not in orders:
+        return []
     before = orders[: orders.index(order)]
-    alike: Callable[[int, tuple[str, ...]], list[str]] = _present
     return [
         pattern
         for pattern in range(2 ** len(_KINDS))
-        if all(alike(pattern, other) != alike(pattern, order) for other in before)
+        if all(_present(pattern, other) != _present(pattern, order) for other in before)
     ]
 
 
