@@ -41,12 +41,12 @@ def question(values: Mapping[str, Any]) -> Question:
         A flag's value is unknown or does not go with the others; whether the plan divides model and batch is not
         looked at here.
     """
-    software = _stack(values)
+    software = software_of(values)
     name = typed(values, "model", str)
     made, said = api.real_model(name)
     notes = list(said)
-    cluster = _cluster(values, notes)
-    seq_len = _seq_len(values, made, notes)
+    cluster = real_cluster(values, notes)
+    seq_len = seq_len_of(values, made, notes)
     plan = _plan(values, made, cluster, software)
     batch_seqs = _batch_seqs(values, plan, seq_len, notes)
     tokens = values.get("tokens")
@@ -62,7 +62,8 @@ def question(values: Mapping[str, Any]) -> Question:
     )
 
 
-def _stack(values: Mapping[str, Any]) -> Stack:
+def software_of(values: Mapping[str, Any]) -> Stack:
+    """Return the software stack, with the attention kernel that is named."""
     software = stack(typed(values, "stack", str, api.USUAL_STACK))
     kernel: Any = typed(values, "attention", str, software.attention)
     if kernel not in ATTENTION_KERNELS:
@@ -70,7 +71,7 @@ def _stack(values: Mapping[str, Any]) -> Stack:
     return replace(software, attention=kernel)
 
 
-def _cluster(values: Mapping[str, Any], notes: list[str]) -> Cluster:
+def real_cluster(values: Mapping[str, Any], notes: list[str]) -> Cluster:
     """Return the cluster with the datasheets' numbers: those of the kernels were fitted beside them."""
     numbers = typed(values, "parameters", str, DATASHEET)
     if numbers != DATASHEET:
@@ -83,7 +84,8 @@ def _cluster(values: Mapping[str, Any], notes: list[str]) -> Cluster:
     return known_cluster(cluster)
 
 
-def _seq_len(values: Mapping[str, Any], model: Transformer, notes: list[str]) -> int:
+def seq_len_of(values: Mapping[str, Any], model: Transformer, notes: list[str]) -> int:
+    """Return the tokens of a sequence, the usual if none are given."""
     given = typed(values, "seq_len", int)
     if given is not None:
         return whole(given, "seq_len", LARGEST_SIZE)

@@ -135,7 +135,7 @@ def _changed_clusters(cluster: Cluster) -> Iterator[tuple[str, Cluster]]:
     for name in cluster.network.level_names:
         yield f"{name} bandwidth", hardware.override(cluster, [f"network.{name}.bandwidth={MORE}x"])
     for name in cluster.network.level_names:
-        yield f"{name} latency, less", hardware.override(cluster, [f"network.{name}.latency={1 / MORE}x"])
+        yield f"{name} latency (a tenth less)", hardware.override(cluster, [f"network.{name}.latency={1 / MORE}x"])
 
 
 def _elasticity(resource: str, best: Option, kept: Kept | None, work: float) -> Elasticity:

@@ -17,7 +17,7 @@ from walltime.workload.parameters import num_active_parameters, num_parameters
 _DAY_S, _MILLION = 86400, 1e6
 _COLUMNS = {
     "compute": ("matmul", "attention"),
-    "memory": ("memory_bound", "optimizer"),
+    "HBM": ("memory_bound", "optimizer"),
     "host": ("host", "overhead"),
     "tp": ("tp_comm",),
     "cp": ("cp_comm",),
@@ -264,8 +264,13 @@ def _binding(answer: Answer, found: Binding | None) -> str:
 def _elasticities(found: Sequence[Elasticity]) -> str:
     if not found:
         return ""
+    others = any(one.is_other for one in found)
     rows = [
-        [one.resource, f"{one.gain:+.1%}", f"with {short_plan(one.plan)}" if one.is_other else ""]
+        [
+            one.resource,
+            f"{one.gain:+.1%}",
+            *([f"with {short_plan(one.plan)}" if one.is_other else ""] if others else []),
+        ]
         for one in sorted(found, key=lambda one: -one.gain)
     ]
-    return table(["a tenth more of", "tokens/s", ""], rows)
+    return table(["what a tenth more gives", "tokens/s", *([""] if others else [])], rows)

@@ -51,8 +51,8 @@ class Space:
 
     Every pipeline schedule of the stack; interleavings that make no stage fuller (of 1F1B, as many microbatches as the
     stack takes); no, selective or full recomputation, the last of any number of a chunk's layers up to 16, else of
-    sixteenths rounded up to whole layers; every sharding, over every divisor of ``dp`` where the stack has shard groups;
-    sequence parallelism and algorithms of context parallelism; every order on the network that differs.
+    sixteenths rounded up to whole layers; every sharding, over every divisor of ``dp`` where the stack has shard
+    groups; sequence parallelism and algorithms of context parallelism; every order on the network that differs.
 
     Parameters
     ----------

@@ -1,0 +1,293 @@
+"""``walltime search``: which plan should I run, and why do the others lose?"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from walltime import api
+from walltime.cli.common import Progress, cluster_inputs, emit_json, json_option, options
+from walltime.cli.search_question import NUMBERS, Asked, search_question
+from walltime.interop.run import Run, run_command
+from walltime.interop.run_file import run_json, run_toml
+from walltime.plan import plan_warnings
+from walltime.planner import GOALS, Answer, Option, recommend
+from walltime.planner.answer import rejections
+from walltime.planner.pareto import pareto
+from walltime.planner.reasons import binding, elasticities, losing_parts, survival
+from walltime.planner.relax import excluded, no_plan_text
+from walltime.problems import BadInput, NegativeAnswer
+from walltime.report.search import Reasons, options_table, search_text
+from walltime.validate.ceilings import measured_ceiling
+from walltime.validate.nearby import Neighbourhood
+
+_NAMES = {
+    "tp": "Tensor parallelism",
+    "cp": "Context parallelism",
+    "pp": "Pipeline parallelism",
+    "dp": "Data parallelism",
+    "ep": "Expert parallelism",
+    "etp": "Tensor parallelism inside an expert",
+    "micro_batch": "Sequences that a pipeline works on at a time",
+    "vpp": "Model chunks a pipeline stage holds",
+}
+
+
+def _constraint_options() -> Callable[[Any], Any]:
+    """Return a flag for each degree, and its bounds."""
+    made = []
+    for name in NUMBERS:
+        flag = name.replace("_", "-")
+        made.append(click.option(f"--{flag}", name, metavar="N[,N...]", help=f"{_NAMES[name]}: only these."))
+    for kind, word in (("min", "at least"), ("max", "at most")):
+        for name in NUMBERS:
+            flag = f"--{kind}-{name.replace('_', '-')}"
+            made.append(click.option(flag, f"{kind}_{name}", type=int, metavar="N", help=f"{_NAMES[name]}: {word}."))
+    return options(*made)
+
+
+@click.command("search", short_help="Which plan should I run, and why do the others lose?")
+@click.argument("model", required=False)
+@click.option("--on", "on", multiple=True, metavar="NxCLUSTER", help="Cluster, or 256..4096x a cluster (repeat).")
+@click.option("--batch", type=int, metavar="N", help="Sequences in a step; or give --batch-tokens.")
+@click.option("--batch-tokens", metavar="TOKENS", help="Tokens in a step, e.g. 16M.")
+@click.option(
+    "--seq-len",
+    "--seq",
+    "seq_len",
+    type=int,
+    metavar="TOKENS",
+    help="Tokens in a sequence. Default: learned positions, or 4096.",
+)
+@click.option("--goal", metavar="GOAL", help=f"What is best: {', '.join(GOALS)}. Default time.")
+@click.option("--top", type=int, metavar="N", help="Layouts that are shown. Default 10.")
+@click.option("--pareto", metavar="GOAL,GOAL...", help="The front of several goals instead of one best plan.")
+@click.option("--tokens", metavar="TOKENS", help="Tokens of the whole run, e.g. 15T, for days and cost.")
+@click.option("--deadline", metavar="TIME", help="How long the whole run may take, e.g. 60d.")
+@click.option("--price", multiple=True, metavar="[CHIP=]USD", help="Dollars a GPU-hour. Default: list prices (repeat).")
+@click.option("--stack", metavar="NAME", help="Training software. Default megatron-core.")
+@click.option("--attention", metavar="KERNEL", help="Instead of the stack's: unfused, flash2, flash3, ...")
+@click.option("--precision", metavar="NAME[,NAME...]", help="Number formats that are allowed. Default: 16-bit.")
+@_constraint_options()
+@click.option(
+    "--fix", multiple=True, metavar="FIELD=VALUE[,...]", help="Any other choice, e.g. sharding=zero3 (repeat)."
+)
+@click.option("--min-free-memory", metavar="BYTES", help="Memory that stays free on the fullest accelerator, e.g. 8GB.")
+@click.option(
+    "--set", "set", multiple=True, metavar="FIELD=VALUE", help="Override, e.g. network.latency=0.5x (repeat)."
+)
+@click.option("--pessimistic", is_flag=True, help="Does the plan survive with fitted numbers at their bad end?")
+@click.option("--save", metavar="FILE", help="The recommended plan as a run file, .toml or .json.")
+@json_option
+def command(
+    model: str | None, as_json: bool, pareto: str | None, pessimistic: bool, save: str | None, **flags: Any
+) -> None:
+    """Which plan should I run, and why do the others lose?
+
+    MODEL is a name of the catalog (walltime show models), a Hugging Face config.json or its folder, or a TOML file of a
+    model. Every plan that the stack can run is considered; what is not computed is proven to be worse.
+
+    \b
+    walltime search llama-3.1-405b --on 16384xh100-sxm --batch 2048 --seq 8192
+    walltime search llama-2-7b --on 64xh100-sxm --batch 512 --tp 1,2 --fix sharding=zero3 --stack torchtitan
+    walltime search llama-3.1-70b --on 256..2048xh100-sxm --batch 1024 --tokens 2T --deadline 60d --goal gpus
+    walltime search mixtral-8x7b --on 256xh100-sxm --on 256xb200 --batch 1024 --goal cost
+    """
+    asked = _asked(model, flags)
+    if pareto is not None:
+        _show_front(asked, _goals(pareto), as_json=as_json)
+        return
+    progress = Progress("clusters searched")
+    answer = recommend(asked.question, progress)
+    progress.finish()
+    if not answer:
+        _no_plan(asked, answer, as_json=as_json)
+    reasons = _reasons(answer, pessimistic=pessimistic)
+    run = _run(asked, answer.recommended)
+    if save is not None:
+        _save(run, Path(save))
+    warnings = [*asked.notes, *plan_warnings(answer.recommended.plan, asked.question.training)]
+    if as_json:
+        emit_json("search", _inputs(asked), _document(answer, reasons, run), warnings)
+        return
+    click.echo(search_text(answer, reasons))
+    saved = save or "best.toml"
+    again = "" if save else f"the same with --save {saved}, then "
+    click.echo(f"\nnext: {again}walltime estimate {saved} --explain, walltime export {saved} --to megatron")
+    for warning in warnings:
+        click.echo(f"note: {warning}", err=True)
+
+
+def _asked(model: str | None, flags: dict[str, Any]) -> Asked:
+    if not model:
+        raise BadInput(
+            "no model is named. Valid: a name (llama-3.1-405b, see walltime show models), a config.json or a TOML "
+            "file; for example walltime search llama-2-7b --on 64xh100-sxm --batch 512."
+        )
+    if api.is_theory(model):
+        raise BadInput(f"model={model} is one of the theory's: walltime estimate {model} --on ... finds its best plan.")
+    if not flags["on"]:
+        raise BadInput("no cluster is named. Valid: --on 1024xh100-sxm, or --on 256..4096xh100-sxm.")
+    return search_question(flags | {"model": model})
+
+
+def _reasons(answer: Answer, *, pessimistic: bool) -> Reasons:
+    chosen, question = answer.recommended, answer.question
+    chip, stack = chosen.cluster.accelerator.id, question.stack.id
+    by_time = question.goal in ("time", "cost", "gpus")
+    return Reasons(
+        nearby=Neighbourhood(question.training, chosen.plan, chip, stack).nearest(),
+        ceiling=measured_ceiling(chip, chosen.plan.precision, stack),
+        binding=binding(answer) if by_time else None,
+        elasticities=elasticities(answer) if by_time else (),
+        survival=survival(answer) if pessimistic else None,
+    )
+
+
+def _run(asked: Asked, one: Option) -> Run:
+    question = asked.question
+    return Run(asked.model, question.training, one.cluster, one.plan, question.stack, question.tokens)
+
+
+def _save(run: Run, path: Path) -> None:
+    """Write the run file of the recommended plan."""
+    if path.suffix not in (".toml", ".json"):
+        raise BadInput(f"save={path} must end in .toml or .json.")
+    text = run_json(run, path.parent) if path.suffix == ".json" else run_toml(run, path.parent)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"save={path}: cannot be written: {error.strerror}.") from None
+    click.echo(f"wrote {path}", err=True)
+
+
+# No plan, and fronts
+
+
+def _no_plan(asked: Asked, answer: Answer, *, as_json: bool) -> None:
+    said = no_plan_text(answer)
+    if as_json:
+        document = {"plans": [], **_counts(answer), "excluded": dict(excluded(answer)), "answer": said}
+        emit_json("search", _inputs(asked), document, asked.notes)
+    raise NegativeAnswer(said)
+
+
+def _goals(text: str) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+
+
+def _show_front(asked: Asked, goals: tuple[Any, ...], *, as_json: bool) -> None:
+    progress = Progress("clusters searched")
+    front = pareto(asked.question, goals, progress)
+    progress.finish()
+    if not front:
+        _no_plan(asked, recommend(asked.question), as_json=as_json)
+    if as_json:
+        emit_json(
+            "search", _inputs(asked), {"goals": list(goals), "front": [_plan(asked, one) for one in front]}, asked.notes
+        )
+        return
+    click.echo(f"{len(front)} plans than which none is as good by {', '.join(goals)} and better by one\n")
+    click.echo(options_table(front))
+    for warning in asked.notes:
+        click.echo(f"note: {warning}", err=True)
+
+
+# JSON
+
+
+def _inputs(asked: Asked) -> dict[str, Any]:
+    question = asked.question
+    constraints = question.constraints
+    return {
+        "model": question.training.model.name,
+        "seq_len": question.training.seq_len,
+        "batch_seqs": question.training.batch_seqs,
+        "clusters": [cluster_inputs(cluster) for cluster in question.clusters],
+        "stack": question.stack.id,
+        "goal": question.goal,
+        "top": question.top,
+        "tokens": question.tokens,
+        "deadline_s": question.deadline_s,
+        "precisions": list(dict.fromkeys(p for cluster in question.clusters for p in question.precisions_on(cluster))),
+        "constraints": [constraints.said(name) for name in constraints.names()],
+    }
+
+
+def _counts(answer: Answer) -> dict[str, Any]:
+    counts = answer.counts
+    return {
+        "plans_considered": counts.considered,
+        "plans_rejected": dict(rejections(counts)),
+        "plans_not_fitting": counts.not_fitting,
+        "plans_proven_worse": counts.worse,
+        "plans_evaluated": counts.evaluated,
+    }
+
+
+def _plan(asked: Asked, one: Option) -> dict[str, Any]:
+    row = one.estimate.to_rows()[0]
+    return {
+        "cluster": one.cluster.id,
+        **row,
+        "cost_usd_per_token": one.cost_usd_per_token,
+        "energy_j_per_token": one.energy_j_per_token,
+        "command": run_command(_run(asked, one), "estimate"),
+    }
+
+
+def _document(answer: Answer, reasons: Reasons, run: Run) -> dict[str, Any]:
+    asked = Asked(run.model, answer.question)
+    plans = [
+        {
+            "rank": rank,
+            "recommended": one is answer.recommended,
+            "tie": one in answer.ties,
+            "loses": dict(losing_parts(one, answer.best)) if one.cluster == answer.best.cluster else {},
+            **_plan(asked, one),
+        }
+        for rank, one in enumerate(answer.shown, 1)
+    ]
+    return {
+        **_counts(answer),
+        "recommended": next(plan for plan in plans if plan["recommended"]),
+        "plans": plans,
+        "tie_share": answer.tie,
+        "binding": vars(reasons.binding) | {"plan": str(reasons.binding.plan)} if reasons.binding else None,
+        "elasticities": [vars(one) | {"plan": str(one.plan)} for one in reasons.elasticities],
+        "pessimistic": _survival(reasons),
+        "measured_ceiling": _ceiling(reasons, answer.recommended),
+        "nearest_measured": [_nearby(near) for near in reasons.nearby],
+    }
+
+
+def _survival(reasons: Reasons) -> dict[str, Any] | None:
+    found = reasons.survival
+    return vars(found) | {"best_plan": str(found.best_plan)} if found else None
+
+
+def _ceiling(reasons: Reasons, chosen: Option) -> dict[str, Any] | None:
+    found = reasons.ceiling
+    if found is None:
+        return None
+    return {
+        "utilization": found.utilization,
+        "of_stack": found.of_stack,
+        "source": found.case.source_id,
+        "model": found.case.row.model_name,
+        "plan": str(found.case.plan),
+        "exceeded": chosen.utilization > found.utilization,
+    }
+
+
+def _nearby(near: Any) -> dict[str, Any]:
+    return {
+        "source": near.case.source_id,
+        "model": near.case.row.model_name,
+        "plan": str(near.case.plan),
+        "num_gpus": near.case.num_gpus,
+        "measured_s": near.measured_s,
+        "predicted_s": near.predicted_s,
+        "error": near.error,
+    }

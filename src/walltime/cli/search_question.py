@@ -1,0 +1,205 @@
+"""Flags of ``walltime search`` to a question for the planner."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from walltime import api
+from walltime.cli.common import texts, typed
+from walltime.cli.question import real_cluster, seq_len_of, software_of
+from walltime.hardware import Cluster
+from walltime.plan import Plan
+from walltime.planner import GOALS, Question
+from walltime.problems import BadInput, unknown
+from walltime.search.constraints import DEGREES, FIELDS, INNER_DEGREES, Constraints
+from walltime.units import LARGEST_COUNT, LARGEST_SIZE, format_count, parse_quantity, positive, whole, whole_in
+from walltime.workload import Training
+
+NUMBERS = ("tp", "cp", "pp", "dp", "ep", "etp", "micro_batch", "vpp")
+"""Degrees that have flags of their own, and ``--min-`` and ``--max-`` before them."""
+_RANGE = re.compile(r"([\d_,]+)\s*\.\.\s*([\d_,]+)\s*x\s*(.+)")
+_CLOSE_ENOUGH = 0.05  # tokens of a batch are rounded by at most this share
+_YES_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question as it was asked.
+
+    Attributes
+    ----------
+    model
+        The name or path of the model.
+    question
+        For the planner.
+    notes
+        What was decided on the way.
+    """
+
+    model: str
+    question: Question
+    notes: list[str] = field(default_factory=list)
+
+
+def search_question(values: Mapping[str, Any]) -> Asked:
+    """Return what flags ask of the planner.
+
+    Raises
+    ------
+    BadInput
+        A flag's value is unknown or does not go with the others.
+    """
+    name = typed(values, "model", str)
+    software = software_of(values)
+    made, said = api.real_model(name)
+    notes = list(said)
+    seq_len = seq_len_of(values, made, notes)
+    clusters = tuple(cluster for on in texts(values, "on") for cluster in _clusters(on, values, notes))
+    goal: Any = typed(values, "goal", str, "time")
+    if goal not in GOALS:
+        raise unknown("goal", goal, GOALS)
+    tokens, deadline = values.get("tokens"), values.get("deadline")
+    question = Question(
+        training=Training(made, seq_len, _batch_seqs(values, seq_len, notes)),
+        clusters=clusters,
+        stack=software,
+        goal=goal,
+        constraints=_constraints(values),
+        precisions=_precisions(values),
+        top=whole(values.get("top") or Question.top, "top", LARGEST_SIZE),
+        tokens=None if tokens is None else parse_quantity(str(tokens), "tokens", "tokens"),
+        deadline_s=None if deadline is None else parse_quantity(str(deadline), "seconds", "deadline"),
+        price_usd_per_gpu_hour=dict(_prices(values, clusters)),
+    )
+    return Asked(name, question, notes)
+
+
+def _precisions(values: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(_words(values.get("precision"))))
+
+
+# Clusters
+
+
+def _clusters(on: str, values: Mapping[str, Any], notes: list[str]) -> Iterator[Cluster]:
+    """Yield the clusters of one ``--on``: a number of accelerators, or a range of numbers."""
+    match = _RANGE.fullmatch(on.strip())
+    if not match:
+        yield real_cluster({**values, "on": on}, notes)
+        return
+    ends = (re.sub("[,_]", "", text) for text in match.groups()[:2])
+    first, last = (whole_in(end, "number of accelerators", LARGEST_COUNT) for end in ends)
+    if first > last:
+        raise BadInput(f"--on {on}: {first} is more than {last}. Valid: --on {last}..{first}x{match[3]}.")
+    cluster = real_cluster({**values, "on": f"{first}x{match[3]}"}, notes)
+    for count in sizes(first, last, cluster):
+        yield cluster.with_num_gpus(count)
+
+
+def sizes(first: int, last: int, cluster: Cluster) -> list[int]:
+    """Return the numbers of accelerators of a range: its ends, and four in each doubling, of whole nodes."""
+    node = cluster.network.level_sizes[0] if cluster.network.level_sizes else 1
+    found, size = {first, last}, 1
+    while size <= last:
+        found |= {count for count in (size, size * 5 // 4, size * 3 // 2, size * 7 // 4) if first <= count <= last}
+        size *= 2
+    return sorted(count for count in found if count in (first, last) or count % node == 0 or count < node)
+
+
+def _prices(values: Mapping[str, Any], clusters: tuple[Cluster, ...]) -> Iterator[tuple[str, float]]:
+    """Yield prices: of an accelerator (``h100-sxm=2.5``), or of all (``2.5``)."""
+    for text in texts(values, "price"):
+        name, separator, price = text.rpartition("=")
+        try:
+            usd = positive(float(price), "price", text)
+        except ValueError:
+            raise BadInput(f"price={text!r} is not dollars a GPU-hour. Valid: 2.50, or h100-sxm=2.50.") from None
+        chips = [cluster.accelerator.id for cluster in clusters]
+        if separator and api.cluster(name).accelerator.id not in chips:
+            raise BadInput(f"price={text}: {name} is not among the clusters. Valid: {', '.join(dict.fromkeys(chips))}.")
+        yield from ((chip, usd) for chip in ([api.cluster(name).accelerator.id] if separator else chips))
+
+
+# The batch
+
+
+def _batch_seqs(values: Mapping[str, Any], seq_len: int, notes: list[str]) -> int:
+    """Return the sequences of a step; tokens are rounded to a number of sequences that many degrees divide."""
+    seqs, tokens = typed(values, "batch", int), values.get("batch_tokens")
+    if seqs is not None and tokens is not None:
+        raise BadInput(f"batch={seqs} and batch_tokens={tokens} say the same thing. Valid: one of them.")
+    if seqs is not None:
+        return whole(seqs, "batch", LARGEST_SIZE)
+    if tokens is None:
+        raise BadInput("batch is not given. Valid: sequences in a step, --batch 2048, or tokens, --batch-tokens 16M.")
+    wanted = parse_quantity(str(tokens), "tokens", "batch_tokens") / seq_len
+    if not 1 <= wanted <= LARGEST_SIZE:
+        raise BadInput(f"batch_tokens={tokens} must be between one sequence, {seq_len}, and {LARGEST_SIZE:,}.")
+    seqs = round(wanted)
+    piece = 1
+    while abs((rounded := round(wanted / (2 * piece)) * 2 * piece) / wanted - 1) <= _CLOSE_ENOUGH:
+        piece, seqs = 2 * piece, rounded
+    if seqs != wanted:
+        notes.append(
+            f"batch_tokens={tokens} is taken as {format_count(seqs)} sequences, {seqs * seq_len:,} tokens: "
+            "many degrees of parallelism divide that"
+        )
+    return seqs
+
+
+# Constraints
+
+
+def _constraints(values: Mapping[str, Any]) -> Constraints:
+    allowed: dict[str, tuple[Any, ...]] = {}
+    for name in NUMBERS:
+        if values.get(name) is not None:
+            allowed[name] = tuple(whole_in(part, name) for part in _words(values[name]))
+    for text in texts(values, "fix"):
+        name, separator, given = text.partition("=")
+        if not separator:
+            raise BadInput(f"fix={text!r} is not field=value. Valid: for example sharding=zero3.")
+        name = name.strip().replace("-", "_")
+        if name not in FIELDS:
+            raise unknown("field in --fix", name, FIELDS)
+        if name in allowed:
+            raise BadInput(f"fix={text}: {name} is fixed already.")
+        allowed[name] = _values(name, given)
+    bounds: dict[str, dict[str, int]] = {
+        kind: {
+            name: whole(value, f"{kind}_{name}", LARGEST_SIZE)
+            for name in NUMBERS
+            if (value := values.get(f"{kind}_{name}")) is not None
+        }
+        for kind in ("min", "max")
+    }
+    free = values.get("min_free_memory")
+    free_bytes = 0.0 if free is None else parse_quantity(str(free), "bytes", "min_free_memory")
+    return Constraints(allowed, bounds["min"], bounds["max"], free_bytes)
+
+
+def _values(name: str, given: str) -> tuple[Any, ...]:
+    """Return the values that a field may have; an order is one value."""
+    if name == "order":
+        return (tuple(part.strip() for part in given.split(",")),)
+    return tuple(_value(name, part) for part in _words(given))
+
+
+def _value(name: str, text: str) -> Any:
+    if name in (*DEGREES, *INNER_DEGREES) and name != "recompute_layers":
+        return whole_in(text, name)
+    if isinstance(getattr(Plan(), name), bool):
+        if text.lower() not in _YES_NO:
+            raise BadInput(f"{name}={text} must be true or false.")
+        return _YES_NO[text.lower()]
+    if name == "recompute_layers":
+        try:
+            return float(text)
+        except ValueError:
+            raise BadInput(f"recompute_layers={text} must be a number between 0 and 1.") from None
+    return text
+
+
+def _words(given: Any) -> list[str]:
+    return [part.strip() for part in str(given).split(",")] if given is not None else []
