@@ -21,6 +21,7 @@ from walltime.hardware import cluster
 from walltime.limits import RunFamily, frontier
 from walltime.physics.matmul import mlp_layer_matmul_time_s
 from walltime.plan import DEGREES, MlpPlanBatch, PlanBatch
+from walltime.planner import Answer, Question, recommend
 from walltime.problems import NegativeAnswer
 from walltime.report.terminal import table
 from walltime.search.executors import available_cores, workers
@@ -43,9 +44,9 @@ def command(as_json: bool) -> None:
     """How fast is this build, and what limits it?
 
     Computes the 19 curves of the paper's studies (a curve that several studies show once), single curves, the
-    theory's engine on random plans, the transformer engine on random plans of Llama 3.1 405B (time and memory), and one
-    estimate from the command line, process start included. Figures are seconds on this machine now; compare builds in
-    one run on one machine.
+    theory's engine on random plans, the transformer engine on random plans of Llama 3.1 405B (time and memory), one
+    estimate from the command line, process start included, and searches for the best plan of four models.
+    Figures are seconds on this machine now; compare builds in one run on one machine.
     """
     start_up_cpu_s = time.process_time()
     result: dict[str, Any] = {"cores": available_cores(), "start_up_cpu_s": round(start_up_cpu_s, 3)}
@@ -58,6 +59,7 @@ def command(as_json: bool) -> None:
     result |= _engine()
     result |= _transformer_engine()
     result["transformer_estimate_cli_s"] = _estimate_cli_s()
+    result |= _search()
     result["erdil_study_limited_by"] = _shares(lambda: frontier(question(h100, "as_published")))
     if as_json:
         emit_json("bench", {}, result, [])
@@ -177,6 +179,46 @@ def _estimate_cli_s() -> float:
         spent.append(time.perf_counter() - started)
         assert done.returncode in (0, NegativeAnswer.exit_code), done.stderr
     return min(spent)
+
+
+_SEARCHES = {
+    "405b": ("llama-3.1-405b", "h100-sxm", _GPUS, 8192, 2048),
+    "gpt3_175b": ("gpt3-175b", "a100-sxm-80gb", 4096, 2048, 4096),
+    "deepseek_v3": ("deepseek-v3", "h800", 2048, 4096, 15360),
+    "7b": ("llama-2-7b", "h100-sxm", 8, 4096, 512),
+}
+_PEAK_OF_SEARCH = """
+import resource, sys
+from walltime.cli.bench import search_once
+search_once(sys.argv[1])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def search_once(name: str) -> Answer:
+    """Search for the best plan of one of the models that are timed."""
+    model, chip, num_gpus, seq_len, batch_seqs = _SEARCHES[name]
+    training = Training(catalog_transformer(model), seq_len, batch_seqs)
+    return recommend(Question(training, (cluster(chip, num_gpus),), stack("megatron-core")))
+
+
+def _search() -> dict[str, Any]:
+    """Time searches on the clock, and measure the memory of the whole process that does the largest."""
+    result: dict[str, Any] = {}
+    for name in _SEARCHES:
+        spent = []
+        for _ in range(3):
+            started = time.perf_counter()
+            answer = search_once(name)
+            spent.append(time.perf_counter() - started)
+        result[f"search_{name}_s"] = min(spent)
+        result["search_plans_considered" if name == "405b" else f"search_{name}_plans"] = answer.counts.considered
+    peaks = []
+    for name in ("405b", "deepseek_v3"):
+        program = (sys.executable, "-c", _PEAK_OF_SEARCH, name)
+        done = subprocess.run(program, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout) * (1 if sys.platform == "darwin" else 1024))
+    return result | {"search_peak_bytes": max(peaks)}
 
 
 def _shares(call: Callable[[], object]) -> dict[str, float]:

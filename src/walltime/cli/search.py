@@ -114,7 +114,7 @@ def command(
     click.echo(search_text(answer, reasons))
     saved = save or "best.toml"
     again = "" if save else f"the same with --save {saved}, then "
-    click.echo(f"\nnext: {again}walltime estimate {saved} --explain, walltime export {saved} --to megatron")
+    click.echo(f"\nnext: {again}walltime estimate {saved} --explain, walltime export {saved} --to {_target(run)}")
     for warning in warnings:
         click.echo(f"note: {warning}", err=True)
 
@@ -160,6 +160,11 @@ def _save(run: Run, path: Path) -> None:
     except OSError as error:
         raise BadInput(f"save={path}: cannot be written: {error.strerror}.") from None
     click.echo(f"wrote {path}", err=True)
+
+
+def _target(run: Run) -> str:
+    """Return the export that suits a software stack."""
+    return next((target for target in ("torchtitan", "deepspeed") if target in run.stack.id), "megatron")
 
 
 # No plan, and fronts

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
+from walltime.engines.calibration import kernels
 from walltime.engines.stack import Stack
 from walltime.hardware import Cluster
 from walltime.plan import PRECISIONS, Precision
@@ -72,11 +73,11 @@ class Question:
                 raise BadInput("deadline needs the tokens of the whole run. Valid: --tokens 15T.")
 
     def precisions_on(self, cluster: Cluster) -> tuple[Precision, ...]:
-        """Return the number formats that are tried on a cluster."""
+        """Return the number formats that are tried on a cluster: bf16 where accelerator and software have it."""
         if self.precisions:
             return self.precisions
-        usual: Any = cluster.accelerator.precision
-        had = [name for name in (usual, "bf16", *self.stack.runs.precisions) if name in self.stack.runs.precisions]
+        usual: Precision = "bf16" if "bf16" in kernels(cluster.accelerator.id).peak_flop_per_s else "fp16"
+        had = [name for name in (usual, *self.stack.runs.precisions) if name in self.stack.runs.precisions]
         return (had[0],)
 
     def with_constraints(self, constraints: Constraints) -> "Question":

@@ -101,7 +101,7 @@ class Elasticity:
     plan
         The best plan then.
     is_other
-        Whether that is another plan than the best now.
+        Whether that is none of the plans that are as good as the best now.
     """
 
     resource: str
@@ -123,9 +123,9 @@ def elasticities(answer: Answer) -> list[Elasticity]:
     found = []
     for resource, cluster in _changed_clusters(best.cluster):
         kept = _fastest(near.under(calibration(cluster, search.stack.id)), best.time_s)
-        found.append(_elasticity(resource, best, kept, 1.0))
+        found.append(_elasticity(resource, answer, kept, 1.0))
     more = search.under(capacity_bytes=usable_bytes(best.cluster) * MORE)
-    found.append(_elasticity("memory capacity", best, _fastest(more.within(best.time_s), best.time_s), 1.0))
+    found.append(_elasticity("memory capacity", answer, _fastest(more.within(best.time_s), best.time_s), 1.0))
     return [*found, _of_batch(answer, best)]
 
 
@@ -138,18 +138,18 @@ def _changed_clusters(cluster: Cluster) -> Iterator[tuple[str, Cluster]]:
         yield f"{name} latency (a tenth less)", hardware.override(cluster, [f"network.{name}.latency={1 / MORE}x"])
 
 
-def _elasticity(resource: str, best: Option, kept: Kept | None, work: float) -> Elasticity:
+def _elasticity(resource: str, answer: Answer, kept: Kept | None, work: float) -> Elasticity:
     if kept is None:
-        return Elasticity(resource, 0.0, best.plan, False)
-    gain = work * best.time_s / kept.values[0] - 1
-    return Elasticity(resource, gain, kept.plan, kept.plan != best.plan)
+        return Elasticity(resource, 0.0, answer.best.plan, False)
+    gain = work * answer.best.time_s / kept.values[0] - 1
+    return Elasticity(resource, gain, kept.plan, kept.plan not in [one.plan for one in answer.ties])
 
 
 def _of_batch(answer: Answer, best: Option) -> Elasticity:
     training = answer.question.training
     doubled = replace(answer.question, training=replace(training, batch_seqs=2 * training.batch_seqs))
     kept = _fastest(new_search(doubled, best.cluster), np.inf)
-    twice = _elasticity("batch", best, kept, 2.0)
+    twice = _elasticity("batch", answer, kept, 2.0)
     return replace(twice, gain=(1 + twice.gain) ** np.log2(MORE) - 1) if kept else twice
 
 

@@ -1,0 +1,36 @@
+"""The verbs from Python: `model`, `cluster`, `estimate`, `search`, `export`, `limits`; the command line's too."""
+
+from walltime.api.frontiers import limits
+from walltime.api.names import (
+    PREFERRED,
+    USUAL_SEQ_LEN,
+    USUAL_STACK,
+    cluster,
+    is_path,
+    is_theory,
+    model,
+    real_model,
+    theory_model,
+    usual_seq_len,
+    usual_space,
+)
+from walltime.api.plans import search
+from walltime.api.steps import estimate, export
+
+__all__ = [
+    "PREFERRED",
+    "USUAL_SEQ_LEN",
+    "USUAL_STACK",
+    "cluster",
+    "estimate",
+    "export",
+    "is_path",
+    "is_theory",
+    "limits",
+    "model",
+    "real_model",
+    "search",
+    "theory_model",
+    "usual_seq_len",
+    "usual_space",
+]
