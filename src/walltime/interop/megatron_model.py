@@ -58,7 +58,7 @@ def _check(training: Training) -> None:
         raise refusal(NAME, "norm_bias", False, "its LayerNorm has biases", "true")
     for name in ("parallel_attention", "embedding_norm", "head_bias", "qk_norm_heads", "shared_expert_gate"):
         if getattr(model, name):
-            raise refusal(NAME, name, True, "its layers have no such thing", "false")
+            raise refusal(NAME, name, True, "its models are not built so", "false")
     if model.qk_norm_dim not in (0, model.head_dim):
         why = "it norms queries and keys head by head"
         raise refusal(NAME, "qk_norm_dim", model.qk_norm_dim, why, f"0, {model.head_dim}")
