@@ -65,7 +65,7 @@ def test_latent_attention_has_its_own_provider(bridge):
     text = megatron_bridge_files(run_of("deepseek-v3", ep=64, pp=16, dp=64), slurm=False)["megatron_bridge.py"]
     model = bridge(text).model
     assert "MLAModelProvider" in text
-    assert (model.qk_head_dim, model.qk_pos_emb_head_dim, model.rope_type) == (128, 64, "rope")
+    assert (model.qk_head_dim, model.qk_pos_emb_head_dim, model.rope_type) == (128, 64, "yarn")
     assert model.moe_layer_freq == [0] * 3 + [1] * 58
     assert repr(model.activation_func) == "F.silu"
 

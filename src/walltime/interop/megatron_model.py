@@ -90,7 +90,7 @@ def _latent_attention(model: Transformer) -> Flags:
         "v-head-dim": model.value_dim,
         "kv-channels": model.value_dim,
         "qk-layernorm": True,
-        "rope-type": "rope",
+        "rope-type": "yarn",
     }
 
 
@@ -146,7 +146,7 @@ def assumed(model: Transformer) -> list[str]:
     """Return what the arguments say of a model though walltime does not know it; none of it changes the prediction."""
     said = ["SwiGLU" if model.gated_mlp else "GELU"]
     if model.position == "rotary":
-        said.append("the default rotary base")
+        said.append("YaRN with its defaults" if model.is_latent else "the default rotary base")
     if model.num_moe_layers and model.num_dense_layers:
         said.append(f"the {model.num_dense_layers} layers with a dense MLP first")
     return [f"Taken as usual, for walltime does not know it: {', '.join(said)}."]
