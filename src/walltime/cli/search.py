@@ -1,5 +1,6 @@
 """``walltime search``: which plan should I run, and why do the others lose?"""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from walltime.report.search import Reasons, options_table, search_text
 from walltime.validate.ceilings import measured_ceiling
 from walltime.validate.nearby import Neighbourhood
 
+_LONG_FRONT = 24
 _NAMES = {
     "tp": "Tensor parallelism",
     "cp": "Context parallelism",
@@ -96,7 +98,7 @@ def command(
     """
     asked = _asked(model, flags)
     if pareto is not None:
-        _show_front(asked, _goals(pareto), as_json=as_json)
+        _show_front(asked, _goals(pareto), flags["top"], as_json=as_json)
         return
     progress = Progress("clusters searched")
     answer = recommend(asked.question, progress)
@@ -182,7 +184,7 @@ def _goals(text: str) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
 
 
-def _show_front(asked: Asked, goals: tuple[Any, ...], *, as_json: bool) -> None:
+def _show_front(asked: Asked, goals: tuple[Any, ...], top: int | None, *, as_json: bool) -> None:
     progress = Progress("clusters searched")
     front = pareto(asked.question, goals, progress)
     progress.finish()
@@ -193,8 +195,12 @@ def _show_front(asked: Asked, goals: tuple[Any, ...], *, as_json: bool) -> None:
             "search", _inputs(asked), {"goals": list(goals), "front": [_plan(asked, one) for one in front]}, asked.notes
         )
         return
-    click.echo(f"{len(front)} plans than which none is as good by {', '.join(goals)} and better by one\n")
-    click.echo(options_table(front))
+    shown = front[:: max(1, math.ceil(len(front) / (top or _LONG_FRONT)))]
+    click.echo(f"{len(front)} plans than which none is as good by {', '.join(goals)} and better by one")
+    click.echo(
+        f"{len(shown)} of them, from the best by {goals[0]}; --json has all\n" if len(shown) < len(front) else ""
+    )
+    click.echo(options_table(shown))
     for warning in asked.notes:
         click.echo(f"note: {warning}", err=True)
 

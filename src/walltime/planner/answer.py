@@ -68,9 +68,15 @@ class Answer:
 
     @property
     def shown(self) -> tuple[Option, ...]:
-        """As many options as were wanted, the recommended one among them."""
-        first = self.options[: self.question.top]
-        return first if self.recommended in first else (*first[:-1], self.recommended)
+        """As many options on the best one's cluster as were wanted, the recommended one among them."""
+        here = [one for one in self.options if one.cluster == self.best.cluster]
+        first = here[: self.question.top]
+        return tuple(first if self.recommended in first else [*first[:-1], self.recommended])
+
+    @property
+    def of_sites(self) -> tuple[Option | None, ...]:
+        """The best option of each site, None where there is none."""
+        return tuple(next((one for one in self.options if one.cluster == site.cluster), None) for site in self.sites)
 
     @property
     def site(self) -> Site:
