@@ -51,13 +51,13 @@ def command(plan: str | None, to: str | None, slurm: bool, out: str | None, as_j
     asked = _asked(plan, to, flags)
     check_plan(asked.plan, asked.training, asked.cluster)
     check_stack(asked.plan, asked.training, asked.stack)
-    files = export_files(asked, str(to), slurm=slurm)
+    files = export_files(asked, str(to), slurm=slurm, folder=None if out is None else _folder(out))
     result = predicted(asked)
     warnings = [*asked.notes, *plan_warnings(asked.plan, asked.training), *software_note(asked, str(to))]
     if as_json:
         emit_json("export", run_values(asked), {"to": to, "slurm": slurm, "files": files}, warnings)
     else:
-        _show(files) if out is None else write(files, Path(out), is_folder=out.endswith("/"))
+        _show(files) if out is None else write(files, out)
         for warning in warnings:
             click.echo(f"note: {warning}", err=True)
     if not result.fits[0]:
@@ -85,7 +85,18 @@ def _show(files: Files) -> None:
         click.echo(text, nl=False)
 
 
-def write(files: Files, out: Path, *, is_folder: bool) -> None:
+def _is_folder(out: str) -> bool:
+    return out.endswith("/") or Path(out).is_dir()
+
+
+def _folder(out: str) -> Path:
+    """Return where one file will lie."""
+    if not out:
+        raise BadInput("out is empty. Valid: the path of a file or a folder.")
+    return Path(out) if _is_folder(out) else Path(out).parent
+
+
+def write(files: Files, out: str) -> None:
     """Write files into a folder, which is made if need be, or one file by its own name; say which on standard error.
 
     Raises
@@ -93,10 +104,10 @@ def write(files: Files, out: Path, *, is_folder: bool) -> None:
     BadInput
         They cannot be written there.
     """
-    into_folder = is_folder or out.is_dir() or len(files) > 1
-    paths = [out / name for name in files] if into_folder else [out]
+    into_folder = _is_folder(out) or len(files) > 1
+    paths = [Path(out) / name for name in files] if into_folder else [Path(out)]
     try:
-        (out if into_folder else out.parent).mkdir(parents=True, exist_ok=True)
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
         for path, text in zip(paths, files.values(), strict=True):
             path.write_text(text, encoding="utf-8")
             click.echo(f"wrote {path}", err=True)

@@ -58,7 +58,7 @@ def _check(training: Training) -> None:
         raise refusal(NAME, "norm_bias", False, "its LayerNorm has biases", "true")
     for name in ("parallel_attention", "embedding_norm", "head_bias", "qk_norm_heads", "shared_expert_gate"):
         if getattr(model, name):
-            raise refusal(NAME, name, True, "its layers have no such thing", "false")
+            raise refusal(NAME, name, True, "its models are not built so", "false")
     if model.qk_norm_dim not in (0, model.head_dim):
         why = "it norms queries and keys head by head"
         raise refusal(NAME, "qk_norm_dim", model.qk_norm_dim, why, f"0, {model.head_dim}")
@@ -90,7 +90,7 @@ def _latent_attention(model: Transformer) -> Flags:
         "v-head-dim": model.value_dim,
         "kv-channels": model.value_dim,
         "qk-layernorm": True,
-        "rope-type": "rope",
+        "rope-type": "yarn",
     }
 
 
@@ -146,7 +146,7 @@ def assumed(model: Transformer) -> list[str]:
     """Return what the arguments say of a model though walltime does not know it; none of it changes the prediction."""
     said = ["SwiGLU" if model.gated_mlp else "GELU"]
     if model.position == "rotary":
-        said.append("the default rotary base")
+        said.append("YaRN with its defaults" if model.is_latent else "the default rotary base")
     if model.num_moe_layers and model.num_dense_layers:
         said.append(f"the {model.num_dense_layers} layers with a dense MLP first")
     return [f"Taken as usual, for walltime does not know it: {', '.join(said)}."]

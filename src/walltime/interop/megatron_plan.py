@@ -49,7 +49,7 @@ def plan_flags(run: Run) -> Flags:
         **_PRECISIONS[plan.precision],
         **_gradients(run),
         "attention-backend": _ATTENTION[run.stack.attention],
-        **({"cross-entropy-loss-fusion": True, "cross-entropy-fusion-impl": "te"} if run.stack.fused_loss else {}),
+        **({"cross-entropy-loss-fusion": True, "cross-entropy-fusion-impl": "native"} if run.stack.fused_loss else {}),
         "micro-batch-size": plan.micro_batch,
         "global-batch-size": run.training.batch_seqs,
     }

@@ -1,6 +1,7 @@
 """A run of a real model, and how to say it in the flags of ``walltime estimate``."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,15 @@ from walltime.problems import BadInput
 from walltime.workload import Training
 from walltime.workload.flop import Convention
 
-_ALWAYS = ("tp", "cp", "pp", "dp", "micro_batch", "schedule", "sharding", "sequence_parallel", "precision", "recompute")
+_ALWAYS = ("tp", "cp", "pp", "micro_batch", "sharding", "precision", "recompute")
+
+_DEPENDENT: dict[str, Callable[[Plan], bool]] = {
+    "schedule": lambda plan: plan.pp > 1,
+    "sequence_parallel": lambda plan: plan.tp > 1,
+    "reshard": lambda plan: plan.sharding == "zero3",
+    "recompute_layers": lambda plan: plan.recompute == "full" and plan.recompute_layers < 1,
+}
+"""Fields that mean something only beside others; the stack decides on some of them where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -122,16 +131,17 @@ def _seen_from(name: str, folder: Path | None) -> str:
 
 
 def _plan_values(plan: Plan) -> dict[str, Any]:
-    """Return the fields of a plan that are said always, and the others where they are not usual or mean something."""
+    """Return the fields of a plan that are said always, and the others where they are not usual or mean something.
+
+    ``dp`` follows from the cluster, so that a flag may change another degree.
+    """
     said = {name: getattr(plan, name) for name in _ALWAYS}
     usual = Plan()
     for name in (f.name for f in fields(Plan)):
         value = getattr(plan, name)
-        if name not in said and value != getattr(usual, name):
+        if name not in (*said, "dp", *_DEPENDENT) and value != getattr(usual, name):
             said[name] = ",".join(value) if name == "order" else value
-    if plan.recompute != "full":
-        said.pop("recompute_layers", None)
-    return said | {"reshard": plan.reshard}
+    return said | {name: getattr(plan, name) for name, matters in _DEPENDENT.items() if matters(plan)}
 
 
 def _attention(software: Stack) -> str | None:

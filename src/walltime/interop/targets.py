@@ -1,6 +1,7 @@
 """Where a run can be exported to."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from walltime.interop.deepspeed import deepspeed_files
 from walltime.interop.megatron import megatron_files
@@ -18,14 +19,14 @@ _LAUNCHED: dict[str, Callable[..., Files]] = {
     "torchtitan": torchtitan_files,
     "deepspeed": deepspeed_files,
 }
-_READ_BACK: dict[str, Callable[[Run], str]] = {"json": run_json, "toml": run_toml}
+_READ_BACK: dict[str, Callable[[Run, Path | None], str]] = {"json": run_json, "toml": run_toml}
 _ALIASES = {"nemo": "megatron-bridge", "megatron-lm": "megatron", "bridge": "megatron-bridge"}
 _STACKS = {"megatron": "megatron-core", "torchtitan": "torchtitan", "deepspeed": "deepspeed"}
 TARGETS = (*_LAUNCHED, "nemo", *_READ_BACK)
 """What ``--to`` takes; Megatron-Bridge took over the recipes of NeMo 2."""
 
 
-def export_files(run: Run, to: str, *, slurm: bool = False) -> Files:
+def export_files(run: Run, to: str, *, slurm: bool = False, folder: Path | None = None) -> Files:
     """Return a run in the form of another program.
 
     Parameters
@@ -36,6 +37,8 @@ def export_files(run: Run, to: str, *, slurm: bool = False) -> Files:
         One of `TARGETS`.
     slurm
         Started by a Slurm batch script.
+    folder
+        Where a file that is read back will lie, as for `walltime.interop.run.run_values`.
 
     Raises
     ------
@@ -51,7 +54,7 @@ def export_files(run: Run, to: str, *, slurm: bool = False) -> Files:
         raise unknown("target", to, TARGETS)
     if slurm:
         raise BadInput(f"slurm: {to} starts nothing. Valid with: {', '.join(_LAUNCHED)}.")
-    return {f"run.{target}": _READ_BACK[target](run)}
+    return {f"run.{target}": _READ_BACK[target](run, folder)}
 
 
 def software_note(run: Run, to: str) -> list[str]:

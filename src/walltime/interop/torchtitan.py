@@ -132,7 +132,6 @@ def _module(run: Run, flavor: Flavor) -> str:
     low = run.plan.precision in _CONVERTERS
     names = _converter_names(run)
     imports = [
-        *(["import itertools"] if run.plan.pp > 1 else []),
         "from torchtitan.components.loss import ChunkedLossWrapper, CrossEntropyLoss",
         "from torchtitan.components.metrics import MetricsProcessor",
         "from torchtitan.components.optimizer import default_adamw",
@@ -149,8 +148,9 @@ def _module(run: Run, flavor: Flavor) -> str:
         f"    model_spec = {_indented(_model_spec(run, flavor))}",
         f"    return {_indented(_trainer(run))}",
     ]
-    helper = ["", "", _PARTS] if run.plan.pp > 1 else []
-    return "\n".join([*sorted(imports), *helper, "", "", f"def {_FUNCTION}() -> Trainer.Config:", *body]) + "\n"
+    first, helper = (["import itertools", ""], ["", "", _PARTS]) if run.plan.pp > 1 else ([], [])
+    lines = [*first, *sorted(imports), *helper, "", "", f"def {_FUNCTION}() -> Trainer.Config:", *body]
+    return "\n".join(lines) + "\n"
 
 
 def _indented(text: str) -> str:

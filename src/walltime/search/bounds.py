@@ -11,9 +11,8 @@ a row:
 - Recomputation adds work and repeats communication. Of communication at most a share hides, and at most as long as
   the work takes, so a layer takes :math:`w + c - \min(\sigma c, w)`, which does not fall as w or c grows; with the
   host, it takes the norm of this and of the host's time, which does not fall either. So no recomputation bounds all.
-- More chunks a stage are tried only where the fullest stage stays as full; they add sends, and of the bubble
-  :math:`(p - 1) t / v` at least remains. So one chunk, with a bubble divided by the most chunks, bounds all; where
-  there are zero-bubble schedules, no bubble at all.
+- Chunks a stage, and the schedule, decide bubble and sends, which are left out. More chunks are tried only where the
+  fullest stage stays as full, so the work of a stage is that of one chunk.
 - Precision, sequence parallelism, the algorithm of context parallelism and the order on the network are tried: the
   least over all of them is taken. So is DualPipe, beside whose passes expert traffic hides.
 
@@ -43,6 +42,7 @@ from walltime.plan import PipelineSchedule
 from walltime.search.layouts import Rows
 from walltime.search.space import Branch, Space
 
+_OF_SCHEDULES = ("bubble", "pp_comm")
 BLOCK = 16384
 """Plans that an engine takes at a time: their arrays fit the caches."""
 
@@ -50,13 +50,12 @@ BLOCK = 16384
 def least_time_s(space: Space, rows: Rows, stack: Stack, numbers: Calibration) -> Floats:
     """Bound the step of every plan of each row from below, (rows,). [s]"""
     bound = np.full(len(rows), np.inf)
-    kept = _bubble_that_stays(space, rows)
     for branch in _bounding_branches(space):
         index = np.flatnonzero(space.shares_choices(rows, branch))
         for at in blocks(index):
             plans = replace(rows.plans.take(at), **vars(branch))
-            step = without_data_parallelism(space.training, plans, stack, numbers)
-            time_s = step.time_s - (1 - kept[at]) * step.parts_s["bubble"]
+            parts_s = without_data_parallelism(space.training, plans, stack, numbers).parts_s
+            time_s = sum(part_s for name, part_s in parts_s.items() if name not in _OF_SCHEDULES)
             bound[at] = np.minimum(bound[at], time_s)
     return bound
 
@@ -72,13 +71,6 @@ def _bounding_branches(space: Space) -> Iterator[Branch]:
         if bounding not in seen:
             seen.add(bounding)
             yield bounding
-
-
-def _bubble_that_stays(space: Space, rows: Rows) -> Floats:
-    """Return the share of the bubble of 1F1B with one chunk a stage that is left under any schedule, (rows,)."""
-    if any(schedule not in ("1f1b", "gpipe") for schedule in space.runs.schedules):
-        return np.zeros(len(rows))
-    return np.asarray(1 / space.most_chunks(rows))
 
 
 def least_bytes(space: Space, rows: Rows, stack: Stack, numbers: MemoryNumbers, enough_bytes: float = 0.0) -> Floats:

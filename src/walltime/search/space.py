@@ -168,11 +168,6 @@ class Space:
             chunks = [v for v in chunks if self.num_layers % (pp * v) == 0]
         return chunks
 
-    def most_chunks(self, rows: Rows) -> Floats:
-        """Return the most chunks a stage that 1F1B has in each row, at least 1, (rows,)."""
-        keys, which = self._keys(rows)
-        return np.array([float(max(self._interleavings(*key))) for key in keys] or [1.0])[which]
-
     def _shares(self, recompute: str, in_chunk: int) -> list[float]:
         """Return the shares of a chunk's layers that are recomputed."""
         shares = self._shares_of(recompute)
