@@ -12,7 +12,7 @@ LOCKED := --require-hashes -r
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test bench lint docs lock clean
+.PHONY: help setup demo reproduce test bench lint docs lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -20,13 +20,22 @@ help: ## list these targets
 setup: $(VENV)/.run ## make .venv with the locked requirements and walltime itself
 	@echo "walltime is ready: $(BIN)/walltime --help"
 
-demo: setup ## reproduce Erdil & Schneider-Joseph 2024, and the limits of V100, A100 and H100
-	@echo; echo "== Every figure and table of Erdil & Schneider-Joseph 2024, into $(ERDIL_OUT)/"
+# The published run as its paper describes it: a chunk a layer, optimizer state and gradients sharded, no recomputation,
+# stages inside data-parallel groups; its software is not public, so an ordinary framework stands for it.
+LLAMA := llama-3.1-405b --on 16384xh100-sxm --seq-len 8192 --batch 2048
+PUBLISHED_PLAN := --tp 8 --pp 16 --vpp 8 --sharding zero2 --sequence-parallel --order tp,cp,ep,pp,dp --stack generic
+
+demo: setup ## three questions: how long is a step, which plan is best, how far can training scale?
+	@echo; echo "== How long is a step? A famous run, its published speed beside ours"; echo
+	$(BIN)/walltime estimate $(LLAMA) $(PUBLISHED_PLAN)
+	@echo; echo "== Which plan is best? The same model on as many accelerators, with Megatron-Core"; echo
+	$(BIN)/walltime search $(LLAMA)
+	@echo; echo "== How far can training scale?"; echo
+	$(BIN)/walltime limits --on h100-sxm
+	@echo; echo "Now yours: $(BIN)/walltime search llama-3.1-70b --on 256..1024xh100-sxm --batch 1024 --tokens 2T --deadline 60d --goal cost"
+
+reproduce: setup ## every figure and table of Erdil & Schneider-Joseph 2024, into out/erdil2024
 	@$(BIN)/walltime reproduce erdil2024 all --out $(ERDIL_OUT)
-	@for gpu in v100-sxm a100-sxm h100-sxm; do \
-		echo; echo "== How far can training scale on $$gpu?"; \
-		$(BIN)/walltime limits --on $$gpu || exit $$?; \
-	done
 
 test: $(VENV)/.dev ## run every test (PYTEST_ARGS='-k name' for some)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -22,7 +22,9 @@ from walltime.report.transformer import (
     transformer_text,
 )
 from walltime.units import format_si, format_time
+from walltime.validate.cases import Case
 from walltime.validate.nearby import Nearby, Neighbourhood
+from walltime.validate.published_runs import published_run
 
 
 def run(values: Mapping[str, Any], *, as_json: bool) -> None:
@@ -31,7 +33,8 @@ def run(values: Mapping[str, Any], *, as_json: bool) -> None:
     result = _estimate(asked, asked.plan, asked.convention)
     around = Neighbourhood(asked.training, asked.plan, asked.cluster.accelerator.id, asked.stack.id)
     warnings = [*asked.notes, *_warnings(asked), *around.beyond()]
-    context = Context(around.nearest(), asked.tokens)
+    published = published_run(asked.training, asked.plan, asked.cluster.accelerator.id)
+    context = Context(around.nearest(), asked.tokens, published)
     instead = None if result.fits[0] else _nearest_plan(asked)
     if as_json:
         emit_json("estimate", _inputs(values, asked, result), _document(result, context, instead), warnings)
@@ -157,7 +160,20 @@ def _document(result: TransformerEstimate, context: Context, instead: Plan | Non
         "memory_capacity_bytes_per_gpu": float(result.memory_capacity_bytes[0]),
         "memory_missing_bytes_per_gpu": missing_bytes(result),
         "nearest_plan_that_fits": vars(instead) if instead else None,
+        "published_run": _published_document(context.published) if context.published else None,
         "nearest_measured": [_nearby_document(near) for near in context.nearby],
+    }
+
+
+def _published_document(run: Case) -> dict[str, Any]:
+    row = run.row
+    return {
+        "source_id": row.source_id,
+        "source_ref": row.source_ref,
+        "model_name": row.model_name,
+        "utilization": row.mfu,
+        "model_tflops_per_gpu": row.model_tflops_per_gpu,
+        "step_time_s": run.step_time_s,
     }
 
 

@@ -9,6 +9,7 @@ from walltime.engines.transformer_memory import RECLAIMABLE
 from walltime.plan import Plan
 from walltime.report.terminal import bar, table
 from walltime.units import format_count, format_si, format_time
+from walltime.validate.cases import Case
 from walltime.validate.nearby import Nearby
 from walltime.workload.parameters import num_active_parameters, num_parameters
 
@@ -42,10 +43,13 @@ class Context:
         Measured rows nearest to the question.
     tokens
         Of the whole run; None if it was not asked for.
+    published
+        What a paper printed of this very run, None if none did.
     """
 
     nearby: Sequence[Nearby] = ()
     tokens: float | None = None
+    published: Case | None = None
 
 
 def missing_bytes(result: TransformerEstimate) -> float:
@@ -65,6 +69,7 @@ def transformer_text(result: TransformerEstimate, context: Context) -> str:
         _headline(result, context),
         table(["where the time goes", "a step", "share", ""], _part_rows(result)),
         table(["memory of the fullest accelerator", "bytes", "share", ""], _memory_rows(result)),
+        _published_text(result, context.published),
         nearby_text(context.nearby),
     ]
     return "\n\n".join(section for section in sections if section)
@@ -150,6 +155,18 @@ def _memory_rows(result: TransformerEstimate) -> list[list[str]]:
     ]
     needed = float(result.needed_bytes[0])
     return [*rows, ["needed", format_si(needed, "B", 3), f"{needed / there:.1%}", bar(needed / there, _BAR)]]
+
+
+def _published_text(result: TransformerEstimate, run: Case | None) -> str:
+    """Return what a paper printed of this run beside the prediction, empty if none did."""
+    if run is None or run.step_time_s is None:
+        return ""
+    row, predicted_s = run.row, float(result.time_s[0])
+    printed = [f"MFU {row.mfu:.0%}"] if row.mfu else []
+    printed += [f"{row.model_tflops_per_gpu:g} TFLOP/s an accelerator"] if row.model_tflops_per_gpu else []
+    times = [format_time(run.step_time_s), format_time(predicted_s), f"{predicted_s / run.step_time_s - 1:+.1%}"]
+    cells = [f"{row.source_id}, {row.source_ref}", row.model_name, ", ".join(printed), *times]
+    return table(["this run as published", "model", "printed", "so a step", "predicted", "error"], [cells], left=3)
 
 
 def nearby_text(nearby: Sequence[Nearby]) -> str:

@@ -1,0 +1,45 @@
+"""Famous runs: the speed that a paper printed of a run, for a question that is that run's."""
+
+from functools import cache
+
+from walltime.catalog import data_root
+from walltime.plan import Plan
+from walltime.validate.cases import Case, case_of
+from walltime.validate.measured import read_measured
+from walltime.workload import Training
+from walltime.workload.parameters import num_parameters
+
+_DEGREES = ("tp", "cp", "pp", "dp", "ep", "precision")
+
+
+def published_run(training: Training, plan: Plan, accelerator: str) -> Case | None:
+    """Return the published run with the same model, batch, accelerators and degrees of parallelism, None without one.
+
+    What the paper does not say, or says of software that nobody else has, is not compared: schedules, sharding, stack.
+
+    Parameters
+    ----------
+    training, plan
+        What is asked about.
+    accelerator
+        Its id in the catalog.
+    """
+    same = (case for case in _published_runs() if _is_same(case, training, plan, accelerator))
+    return next(same, None)
+
+
+@cache
+def _published_runs() -> tuple[Case, ...]:
+    paths = sorted((data_root() / "published" / "runs").glob("*.csv"))
+    cases = [case_of(row) for path in paths for row in read_measured(path, strict=False)]
+    return tuple(case for case in cases if isinstance(case, Case) and case.step_time_s)
+
+
+def _is_same(case: Case, training: Training, plan: Plan, accelerator: str) -> bool:
+    theirs = case.training
+    return (
+        case.machine.accelerator == accelerator
+        and (theirs.seq_len, theirs.batch_seqs) == (training.seq_len, training.batch_seqs)
+        and num_parameters(theirs.model) == num_parameters(training.model)
+        and all(getattr(case.plan, name) == getattr(plan, name) for name in _DEGREES)
+    )
