@@ -10,6 +10,7 @@ from walltime.planner.reasons import Binding, Elasticity, Survival, losing_parts
 from walltime.report.terminal import table
 from walltime.report.transformer import PARTS, nearby_text
 from walltime.units import format_count, format_si, format_time
+from walltime.validate.cases import Case
 from walltime.validate.ceilings import Ceiling
 from walltime.validate.nearby import Nearby
 from walltime.workload.parameters import num_active_parameters, num_parameters
@@ -42,9 +43,20 @@ RULES = {
 
 @dataclass(frozen=True)
 class Reasons:
-    """What is said beside the plans; parts that were not asked for are None or empty."""
+    """What is said beside the plans; parts that were not asked for are None or empty.
+
+    Attributes
+    ----------
+    nearby
+        Measured rows nearest to the recommendation.
+    others
+        Published and measured runs of the same training, and their plans as the planner estimates them.
+    ceiling, binding, elasticities, survival
+        See `walltime.validate.ceilings` and `walltime.planner.reasons`.
+    """
 
     nearby: Sequence[Nearby] = ()
+    others: Sequence[tuple[Case, Option]] = ()
     ceiling: Ceiling | None = None
     binding: Binding | None = None
     elasticities: Sequence[Elasticity] = ()
@@ -61,6 +73,7 @@ def search_text(answer: Answer, reasons: Reasons) -> str:
         _considered(answer),
         _binding(answer, reasons.binding),
         _elasticities(reasons.elasticities),
+        _others(answer, reasons.others),
         nearby_text(reasons.nearby),
     ]
     return "\n\n".join(section for section in sections if section)
@@ -284,6 +297,26 @@ def _considered(answer: Answer) -> str:
         ["  compared", f"{counts.evaluated:,}", "the step computed"],
     ]
     return table(["what was searched", "plans", ""], rows)
+
+
+def _others(answer: Answer, others: Sequence[tuple[Case, Option]]) -> str:
+    """Return the same training as others ran it beside the recommendation, empty if nobody did."""
+    if not others:
+        return ""
+    ours_s = answer.recommended.time_s
+    rows = [
+        [
+            case.source_id,
+            short_plan(one.plan),
+            format_time(case.step_time_s or 0.0),
+            format_time(one.time_s),
+            f"{ours_s / one.time_s - 1:+.1%}",
+            "" if one.free_bytes >= 0 else f"needs {format_si(one.needed_bytes, 'B', 3)} by our count",
+        ]
+        for case, one in others
+    ]
+    header = ["this training as others ran it", "plan", "published", "predicted", "recommended against it", ""]
+    return table(header, rows, left=2)
 
 
 def _binding(answer: Answer, found: Binding | None) -> str:
