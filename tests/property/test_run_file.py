@@ -16,6 +16,7 @@ from walltime.cli.estimate import command, values_of
 from walltime.cli.question import question
 from walltime.engines.known_cluster import known_cluster
 from walltime.engines.stack import ATTENTION_KERNELS
+from walltime.interop.cluster_settings import cluster_settings
 from walltime.interop.header import predicted
 from walltime.interop.quoting import COMMENT_KEY, toml_text
 from walltime.interop.run import run_command
@@ -144,6 +145,37 @@ def test_paths_are_as_seen_from_the_file(tmp_path, monkeypatch):
     path.write_text(run_toml(asked, path.parent), encoding="utf-8")
     assert tomllib.loads(path.read_text(encoding="utf-8"))["model"] == "./../models/mine.toml"
     assert same(read(path), asked)
+
+
+CLUSTER = """
+accelerator = "h100-sxm"
+level = [
+  { name = "inner", size = 8, bandwidth = "450GB/s", latency = "1us" },
+  { name = "outer", bandwidth = "50GB/s", latency = "2us" },
+]
+"""
+
+
+def test_a_cluster_of_ones_own(tmp_path, monkeypatch):
+    """Its file is found again, and what was set for it is set again."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "mine.toml").write_text(CLUSTER, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    words = ["--on", "64xmine.toml", "--batch", "512", "--set", "network.outer.latency=3x", "--set", "network.sizes=4"]
+    asked = question(values_of("llama-2-7b", flags_of(words)))
+    path = Path("runs/mine.toml")
+    path.write_text(run_toml(asked, path.parent), encoding="utf-8")
+    said = tomllib.loads(path.read_text(encoding="utf-8"))
+    assert said["on"] == "64x./../mine.toml"
+    assert said["set"] == ["network.sizes=4", "network.1.latency=6e-06s"]
+    assert same(read(path), asked)
+
+
+def test_a_peak_at_another_precision_is_set_as_a_multiple():
+    """From Python a cluster may be at a precision of its own; the estimate takes what was set as a multiple of it."""
+    cluster = api.cluster("h100-sxm", 64, precision="fp8", settings=["accelerator.peak=0.5x"], parameters="datasheet")
+    assert cluster_settings(cluster) == ["accelerator.peak=0.5x"]
+    assert cluster_settings(api.cluster("h100-sxm", 64, precision="fp8", parameters="datasheet")) == []
 
 
 def test_names_of_the_catalog_stay(tmp_path):
