@@ -124,7 +124,8 @@ def _number(value: float) -> int | float:
 def _seen_from(name: str, folder: Path | None) -> str:
     """Return a name as it is, the path of a file as seen from a folder."""
     is_the_catalogs = parameter_set(DATASHEET).find(ModelRecord, name) is not None  # meta-llama/Llama-3.1-405B
-    if folder is None or is_the_catalogs or not is_file(name) or Path(name).is_absolute():
+    is_path = is_file(name) or (Path(name) / "config.json").is_file()
+    if folder is None or is_the_catalogs or not is_path or Path(name).is_absolute():
         return name
     return f"./{Path(os.path.relpath(name, folder)).as_posix()}"
 
