@@ -62,7 +62,6 @@ def torchtitan_files(run: Run, *, slurm: bool) -> dict[str, str]:
 
 def _check(run: Run) -> None:
     plan, model = run.plan, run.training.model
-    check_software(NAME, _STACK, run)
     if plan.sharding not in ("zero3", "ddp"):
         raise refusal(NAME, "sharding", plan.sharding, "it shards with FSDP2, parameters too", "zero3, ddp")
     if plan.sharding == "ddp" and plan.cp > 1:
@@ -86,6 +85,7 @@ def _check(run: Run) -> None:
         raise refusal(NAME, "seq_len", run.training.seq_len, "ranks share it out", f"a multiple of {pieces}")
     _check_experts(plan)
     _check_pipeline(run)
+    check_software(NAME, _STACK, run)
 
 
 def _check_experts(plan: Plan) -> None:
