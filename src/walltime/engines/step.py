@@ -67,22 +67,40 @@ def step_time(training: Training, plans: PlanBatch, stack: Stack, numbers: Calib
     plans, stack, numbers
         How it is split, by what software, and what accelerator, network and software were fitted to.
     """
-    return _Step(training, plans, stack.under(plans), numbers).result()
+    return StepModel(training, plans, stack.under(plans), numbers).result()
 
 
 @dataclass
-class _Direction:
-    """The mean layer in one direction, or embedding and output layer, of one microbatch. [s]"""
+class Direction:
+    """The mean layer in one direction, or embedding or output layer or both, of one microbatch. [s]
+
+    Attributes
+    ----------
+    exposed
+        Parts of the pass that nothing else hides, by name as in `PARTS`.
+    raw
+        How long communication of each kind takes, hidden or not.
+    """
 
     exposed: dict[str, Numeric]
     raw: dict[str, Numeric]
 
     @property
     def total_s(self) -> Numeric:
+        """The whole pass. [s]"""
         return sum(self.exposed.values())
 
 
-class _Step:
+class StepModel:
+    """The passes, sends and exchanges of a step, which the closed form adds up and the simulation places in time.
+
+    Parameters
+    ----------
+    training, plans, numbers
+        As for `step_time`.
+    stack
+        What the plans leave of the software's choices (`walltime.engines.stack.Stack.under`).
+    """
     def __init__(self, training: Training, plans: PlanBatch, stack: Stack, numbers: Calibration) -> None:
         self.model, self.plans, self.stack, self.numbers = training.model, plans, stack, numbers
         groups = spans(plans, numbers.cluster.network.level_sizes)
@@ -91,14 +109,14 @@ class _Step:
         self.moe_share = self.model.num_moe_layers / self.model.num_layers
         layers = LayerModel(training, plans, stack, numbers).layers()
         self.layer = _mixed(layers.dense, layers.moe, self.moe_share)
-        self.ends = layers.ends
+        self.layers = layers
         self.exchange = Exchange(training, plans, stack, numbers, groups)
         self.data = DataParallel(training, plans, stack, numbers, groups)
 
     def result(self) -> StepTime:
-        comm = self.exchange.layer()
-        forward, backward = self._forward(comm), self._backward(comm)
-        ends = self._end(self.ends.forward), self._end(self.ends.backward)
+        """Add up a step."""
+        forward, backward = self.directions()
+        ends = self.end(self.layers.ends)
         layer_s, ends_s = forward.total_s + backward.total_s, ends[0].total_s + ends[1].total_s
         layers, has_ends = self._busiest_stage(layer_s, ends_s)
         count = self.num_microbatches
@@ -121,6 +139,15 @@ class _Step:
         parts["overhead"] = fixed + np.zeros_like(self.plans.tp)
         return StepTime({name: parts[name] for name in PARTS}, busy)
 
+    def directions(self) -> tuple[Direction, Direction]:
+        """Return forward and backward pass of the mean layer."""
+        comm = self.exchange.layer()
+        return self._forward(comm), self._backward(comm)
+
+    def end(self, passes: Passes) -> tuple[Direction, Direction]:
+        """Return forward and backward pass of embedding, output layer or both."""
+        return self._end(passes.forward), self._end(passes.backward)
+
     def _busiest_stage(self, layer_s: Numeric, ends_s: Numeric) -> tuple[Floats, Floats]:
         """Return the layers of the busiest stage and whether it has embedding and output layer.
 
@@ -132,28 +159,36 @@ class _Step:
         last = (left * layer_s + ends_s > most * layer_s) | (plans.pp == 1)
         return np.where(last, left, most), np.where(last, 1, 0)
 
-    def _bubble(self, forward: _Direction, backward: _Direction, busiest_s: Numeric, ends_s: Numeric) -> Floats:
+    def _bubble(self, forward: Direction, backward: Direction, busiest_s: Numeric, ends_s: Numeric) -> Floats:
         plans = self.plans
         layer_s = forward.total_s + backward.total_s
         all_s = self.num_layers * layer_s + ends_s
         others_s = np.maximum(all_s - busiest_s, 0) / np.maximum(plans.pp - 1, 1)
         forward_share = forward.total_s / layer_s
-        weight_share = (self.layer.backward.matmul + backward.exposed["host"]) / 2 / layer_s
+        weight_share = self.weight_gradient_s(backward) / layer_s
         stage = StageTimes(others_s * forward_share, others_s * (1 - forward_share), others_s * weight_share)
         return bubble_s(plans.schedule, plans.pp, plans.vpp, stage, self.num_microbatches)
+
+    def weight_gradient_s(self, backward: Direction) -> Numeric:
+        """Part of a layer's backward pass that may be put off: half of its matmuls and of its waiting. [s]"""
+        return (self.layer.backward.matmul + backward.exposed["host"]) / 2
+
+    @property
+    def overlap_pp(self) -> float:
+        """Share of a send between stages that runs beside computation."""
+        return self.numbers.stack.overlap_pp if self.stack.overlap_pp else 0.0
 
     def _sends(self) -> tuple[Floats, Floats]:
         """Return waits for sends between stages, exposed and in all. [s]"""
         plans, count = self.plans, self.num_microbatches
-        overlapped = self.numbers.stack.overlap_pp if self.stack.overlap_pp else 0.0
         send_s = self.exchange.send_s()
-        exposed, raw = (send_waits(plans.pp, plans.vpp, count, share) * send_s for share in (overlapped, 0.0))
+        exposed, raw = (send_waits(plans.pp, plans.vpp, count, share) * send_s for share in (self.overlap_pp, 0.0))
         return exposed, raw
 
-    def _forward(self, comm: LayerExchange) -> _Direction:
+    def _forward(self, comm: LayerExchange) -> Direction:
         return self._direction(self.layer.forward, comm, 1.0, comm.cp, self.layer.forward.attention)
 
-    def _backward(self, comm: LayerExchange) -> _Direction:
+    def _backward(self, comm: LayerExchange) -> Direction:
         """Return the backward pass with its recomputation, which repeats the communication of the forward pass."""
         layer = self.layer
         again = self.plans.recompute_layers if self.plans.recompute == "full" else 0.0
@@ -164,7 +199,7 @@ class _Step:
 
     def _direction(
         self, work: Work, comm: LayerExchange, passes: Numeric, context_s: Numeric, attention_s: Numeric
-    ) -> _Direction:
+    ) -> Direction:
         numbers, moe_share = self.numbers.stack, self.moe_share
         raw = {
             "tp_comm": passes * (comm.tp_dense * (1 - moe_share) + comm.tp_moe * moe_share),
@@ -179,15 +214,15 @@ class _Step:
         }
         host_s = passes * (numbers.host_layer_s * (1 - moe_share) + numbers.host_moe_s * moe_share)
         host = _waiting_s(work.total_s + sum(exposed.values()), host_s)
-        return _Direction(work.by_name() | {"host": host} | exposed, raw)
+        return Direction(work.by_name() | {"host": host} | exposed, raw)
 
     def _overlap_ep(self) -> float:
         """Share of expert traffic that can run beside computation: DualPipe pairs passes so that most of it does."""
         numbers = self.numbers.stack
         return max(numbers.overlap_ep, numbers.overlap_pp) if self.plans.schedule == "dualpipe" else numbers.overlap_ep
 
-    def _end(self, work: Work) -> _Direction:
-        return _Direction(work.by_name() | {"host": _waiting_s(work.total_s, self.numbers.stack.host_layer_s)}, {})
+    def _end(self, work: Work) -> Direction:
+        return Direction(work.by_name() | {"host": _waiting_s(work.total_s, self.numbers.stack.host_layer_s)}, {})
 
 
 def _not_hidden(comm_s: Numeric, share: float, work_s: Numeric) -> Numeric:
