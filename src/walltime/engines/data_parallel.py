@@ -140,12 +140,13 @@ class DataParallel:
             time_s = time_s + own * np.greater(experts, 0)
         return time_s
 
+    def beside_s(self, comm_s: Numeric, window_s: Numeric) -> Numeric:
+        """Communication that runs beside computation of ``window_s``. [s]"""
+        return np.minimum(comm_s * self.numbers.stack.overlap_dp, window_s) if self.stack.overlap_dp else 0.0
+
     def hidden_s(self, comm_s: Numeric, window_s: Numeric) -> Numeric:
         """Communication that computation hides, less the time that it costs the computation beside it. [s]"""
-        if not self.stack.overlap_dp:
-            return 0.0
-        numbers = self.numbers.stack
-        return np.minimum(comm_s * numbers.overlap_dp, window_s) * (1 - numbers.contention)
+        return self.beside_s(comm_s, window_s) * (1 - self.numbers.stack.contention)
 
     def optimizer_s(self) -> Floats:
         """Time of the optimizer's step. [s]"""

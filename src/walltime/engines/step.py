@@ -101,6 +101,7 @@ class StepModel:
     stack
         What the plans leave of the software's choices (`walltime.engines.stack.Stack.under`).
     """
+
     def __init__(self, training: Training, plans: PlanBatch, stack: Stack, numbers: Calibration) -> None:
         self.model, self.plans, self.stack, self.numbers = training.model, plans, stack, numbers
         groups = spans(plans, numbers.cluster.network.level_sizes)
