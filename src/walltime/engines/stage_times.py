@@ -20,9 +20,9 @@ def one(value: Numeric) -> float:
 def layers_of_places(num_layers: int, plan: Plan) -> dict[Place, int]:
     """Return how many layers each chunk of each stage holds.
 
-    Stages hold what `walltime.plan.stages` says, and their chunks equally many, the first one more where they do not
-    divide. The stage with the output layer holds what is left: the last, or the first where the way is a V. Each
-    direction of ``dualpipe`` has all layers.
+    Stages hold what `walltime.plan.stages` says, and so do chunks: as many as fit from the first on. The stage with the
+    output layer holds what is left: the last, or the first where the way is a V. Each direction of ``dualpipe`` has all
+    layers.
     """
     held = [
         int(layers_before_stage(num_layers, plan.pp, plan.vpp, i + 1))
@@ -34,8 +34,9 @@ def layers_of_places(num_layers: int, plan: Plan) -> dict[Place, int]:
         return {place: held[i] for route in routes("dualpipe", plan.pp, 1) for i, place in enumerate(route)}
     if plan.schedule == "zb-v":
         held.reverse()
+    size = -(-max(held) // chunks)
     return {
-        Place(stage, chunk): layers // chunks + (chunk < layers % chunks)
+        Place(stage, chunk): min(max(layers - chunk * size, 0), size)
         for stage, layers in enumerate(held)
         for chunk in range(chunks)
     }
@@ -123,8 +124,7 @@ class StageTimes:
         forward, backward = self.model.end(work)
         if not is_last:  # looking up rows is no layer that the host would have to start
             return one(work.forward.total_s), one(work.backward.total_s), 0.0
-        weight_s = (one(work.backward.matmul) + one(backward.exposed["host"])) / 2
-        return one(forward.total_s), one(backward.total_s), weight_s
+        return one(forward.total_s), one(backward.total_s), one(self.model.end_weight_gradient_s(backward))
 
     def _state(self, layers: int, *, has_table: bool) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return what ``zero3`` gathers and scatters for a chunk: the part that nothing hides, and all of it. [s]"""

@@ -10,7 +10,7 @@ from walltime.engines.data_parallel import DataParallel
 from walltime.engines.exchange import Exchange, LayerExchange
 from walltime.engines.layer import LayerModel, Passes, Work
 from walltime.engines.stack import Stack
-from walltime.physics.pipeline_schedules import StageTimes, bubble_s, send_waits
+from walltime.physics.pipeline_schedules import Stages, StageTimes, bubble_s, send_waits
 from walltime.plan import PlanBatch
 from walltime.plan.placement import spans
 from walltime.plan.stages import layers_before_stage, layers_of_fullest_stage
@@ -134,7 +134,7 @@ class StepModel:
         in_stage = layers_of_fullest_stage(self.num_layers, self.plans.pp, self.plans.vpp)
         data = self.data.times_s(in_stage, forward.total_s, backward.total_s, count)
         parts["dp_comm"], busy["dp_comm"] = data
-        parts["bubble"] = self._bubble(forward, backward, layers * layer_s + has_ends * ends_s, ends_s)
+        parts["bubble"] = self._bubble((forward, backward), ends, layers, has_ends)
         parts["optimizer"] = self.data.optimizer_s()
         fixed = self.numbers.stack.step_s + self.numbers.stack.microbatch_s * count
         parts["overhead"] = fixed + np.zeros_like(self.plans.tp)
@@ -152,23 +152,52 @@ class StepModel:
     def _busiest_stage(self, layer_s: Numeric, ends_s: Numeric) -> tuple[Floats, Floats]:
         """Return the layers of the busiest stage and whether it has embedding and output layer.
 
-        The last stage holds what `walltime.plan.stages` leaves it, and the output layer.
+        The last stage holds what `walltime.plan.stages` leaves it, and the output layer; under ``dualpipe`` an
+        accelerator of the last stage is one of the first, too.
         """
         plans = self.plans
-        most = layers_of_fullest_stage(self.num_layers, plans.pp, plans.vpp)
-        left = self.num_layers - layers_before_stage(self.num_layers, plans.pp, plans.vpp, plans.pp - 1)
-        last = (left * layer_s + ends_s > most * layer_s) | (plans.pp == 1)
-        return np.where(last, left, most), np.where(last, 1, 0)
+        most, left = self._layers_of_stages()
+        share = 1 if plans.schedule != "dualpipe" else np.where(plans.pp > 1, 0.5, 1.0)
+        layers = most + share * (left - most)
+        last = (layers * layer_s + share * ends_s > most * layer_s) | (plans.pp == 1)
+        return np.where(last, layers, most), np.where(last, share, 0)
 
-    def _bubble(self, forward: Direction, backward: Direction, busiest_s: Numeric, ends_s: Numeric) -> Floats:
+    def _layers_of_stages(self) -> tuple[Floats, Floats]:
+        """Return the layers of a full stage and of the last."""
         plans = self.plans
-        layer_s = forward.total_s + backward.total_s
-        all_s = self.num_layers * layer_s + ends_s
-        others_s = np.maximum(all_s - busiest_s, 0) / np.maximum(plans.pp - 1, 1)
-        forward_share = forward.total_s / layer_s
-        weight_share = self.weight_gradient_s(backward) / layer_s
-        stage = StageTimes(others_s * forward_share, others_s * (1 - forward_share), others_s * weight_share)
-        return bubble_s(plans.schedule, plans.pp, plans.vpp, stage, self.num_microbatches)
+        most = layers_of_fullest_stage(self.num_layers, plans.pp, plans.vpp)
+        return most, self.num_layers - layers_before_stage(self.num_layers, plans.pp, plans.vpp, plans.pp - 1)
+
+    def _bubble(
+        self, layer: tuple[Direction, Direction], ends: tuple[Direction, Direction], layers: Floats, has_ends: Floats
+    ) -> Floats:
+        """Return the wait of the busiest stage, which has so many layers, and ends or not. [s]"""
+        plans, weight_s = self.plans, self.weight_gradient_s(layer[1])
+        end_weight_s = self.end_weight_gradient_s(ends[1])
+        most, left = self._layers_of_stages()
+
+        def stage(num_layers: Numeric, num_ends: Numeric) -> StageTimes:
+            return StageTimes(
+                num_layers * layer[0].total_s + num_ends * ends[0].total_s,
+                num_layers * layer[1].total_s + num_ends * ends[1].total_s,
+                num_layers * weight_s + num_ends * end_weight_s,
+            )
+
+        layer_s, ends_s = layer[0].total_s + layer[1].total_s, ends[0].total_s + ends[1].total_s
+        num_others = np.maximum(plans.pp - 1, 1)
+        stages = Stages(
+            busiest=stage(layers, has_ends),
+            others=stage((self.num_layers - layers) / num_others, (1 - has_ends) / num_others),
+            full=stage(most, 0),
+            num_full=np.floor(self.num_layers / most),
+            last=left * layer_s + ends_s,
+            last_chunk=np.maximum(left - most * (1 - 1 / plans.vpp), 0) * layer_s + ends_s,
+        )
+        return np.where(plans.pp > 1, bubble_s(plans.schedule, plans.pp, plans.vpp, stages, self.num_microbatches), 0)
+
+    def end_weight_gradient_s(self, backward: Direction) -> Numeric:
+        """Part of the output layer's backward pass that may be put off. [s]"""
+        return (self.layers.head.backward.matmul + backward.exposed["host"]) / 2
 
     def weight_gradient_s(self, backward: Direction) -> Numeric:
         """Part of a layer's backward pass that may be put off: half of its matmuls and of its waiting. [s]"""

@@ -24,45 +24,118 @@ class StageTimes(NamedTuple):
     weight_gradient: Floats
 
 
-def bubble_s(
-    schedule: PipelineSchedule, pp: Floats, vpp: Floats, others: StageTimes, num_microbatches: Floats
-) -> Floats:
+class Stages(NamedTuple):
+    """The stages of a pipeline: as full as the fullest from the first on, the last with what is left and the ends.
+
+    Attributes
+    ----------
+    busiest, others
+        The busiest stage, and the mean of the others.
+    full
+        A full stage.
+    num_full
+        How many are full.
+    last, last_chunk
+        Time of a microbatch on the last stage, and on its last chunk, with the output layer. [s]
+    """
+
+    busiest: StageTimes
+    others: StageTimes
+    full: StageTimes
+    num_full: Numeric
+    last: Numeric
+    last_chunk: Numeric
+
+    @classmethod
+    def alike(cls, stage: StageTimes, pp: Numeric, vpp: Numeric = 1) -> "Stages":
+        """Return the stages of a pipeline in which all take as long."""
+        total = stage.forward + stage.backward
+        return cls(stage, stage, stage, pp, total, total / vpp)
+
+
+def bubble_s(schedule: PipelineSchedule, pp: Floats, vpp: Floats, stages: Stages, num_microbatches: Floats) -> Floats:
     r"""Time that the busiest stage waits while the pipeline fills and drains [s].
 
     ``gpipe`` and ``1f1b`` wait for every other stage once, a v-th of it if interleaved; with fewer microbatches than
     stages an interleaved pipeline also waits between its chunks. Zero-bubble schedules fill the wait with weight
-    gradients; the bidirectional ``dualpipe`` fills from both ends.
+    gradients, as far as there are microbatches; the bidirectional ``dualpipe`` fills from both ends. With stages that
+    are alike, F the forward pass, I the gradient of the input, W that of the weights (:math:`B = I + W`), and
+    microbatches enough,
 
-    .. math:: (p-1)\frac{F + B}{v} \;\text{(1F1B)}, \quad (p-1)(F + B - 2W) \;\text{(ZB-H1)}, \quad
-        (p-1)(F + B - 3W) \;\text{(ZB-H2, ZB-V)}, \quad (p/2-1)(F + 2B - 3W) \;\text{(DualPipe)}
-
-    with B the whole backward pass, W the part of it that makes the gradients of the weights.
+    .. math:: (p-1)\frac{F + B}{v} \;\text{(1F1B)}, \quad (p-1)(F + I - W) \;\text{(ZB-H1)}, \quad
+        (p-1)(F + I - 2W) \;\text{(ZB-H2)}, \quad (p-1)(\max(F, I) - W) \;\text{(ZB-V)}, \quad
+        (p/2-1)(F + 2I - W) \;\text{(DualPipe)}.
 
     Parameters
     ----------
     schedule, pp, vpp
         The schedule, its stages and chunks.
-    others : StageTimes
-        Of the mean stage other than the busiest.
+    stages
+        How long they take.
     num_microbatches
         Microbatches that a pipeline works through.
 
+    Approximations
+    --------------
+    Found and checked by simulation (`walltime.physics.pipeline_simulation`): exact for stages that are alike, and with
+    any stages for ``gpipe`` and ``1f1b`` of one chunk; docs: Timeline says how far off it is elsewhere.
+
     References
     ----------
-    Narayanan et al. (2021), section 2.2; Qi et al. (2024), table 1, where B is the input gradient alone; Liu et al.
-    (2024), DeepSeek-V3, table 2, whose overlapped forward and backward pass is taken to last as long as both.
+    Narayanan et al. (2021), section 2.2; Qi et al. (2024), table 1; Liu et al. (2024), DeepSeek-V3, table 2, whose
+    overlapped forward and backward pass is taken to last as long as both.
     """
+    others, count = stages.others, num_microbatches
     work = others.forward + others.backward
     if schedule == "gpipe":
         return (pp - 1) * work
     if schedule == "1f1b":
-        idle_chunks = (vpp - 1) * np.maximum(0, pp - num_microbatches)
-        return (pp - 1 + idle_chunks) * work / vpp
-    weight = others.weight_gradient
-    if schedule == "dualpipe":
-        return np.maximum(pp / 2 - 1, 0) * np.maximum(work + others.backward - 3 * weight, 0)
-    saved = {"zb-h1": 2, "zb-h2": 3, "zb-v": 3}[schedule]
-    return (pp - 1) * np.maximum(work - saved * weight, 0)
+        return _one_and_one_s(pp, vpp, stages, count)
+    forward, gradient = others.forward, others.backward - others.weight_gradient
+    put_off = np.minimum(stages.busiest.weight_gradient, stages.busiest.forward)
+    if schedule == "zb-h1":
+        saved = np.minimum(pp, count) - 1
+        return (pp - 1) * forward + np.maximum((pp - 1) * gradient - saved * put_off, 0)
+    if schedule == "zb-h2":
+        saved = np.minimum(2 * pp - 1, count) - 1
+        return np.maximum((pp - 1) * (forward + gradient) - saved * put_off, 0)
+    if schedule == "zb-v":
+        few = np.maximum(pp - count, 0) * forward
+        saved = np.clip(count - pp, 0, pp - 1) * stages.busiest.weight_gradient
+        wait = (pp - 1) * np.maximum(forward, gradient) + few - saved
+        return np.maximum(wait, (pp - 1) * np.abs(forward - gradient) / 2)
+    return _bidirectional_s(pp, others, count)
+
+
+def _one_and_one_s(pp: Floats, vpp: Floats, stages: Stages, count: Floats) -> Floats:
+    """Wait of 1F1B, which starts with a forward pass for each stage further on, two if it is interleaved.
+
+    If the last stage is the busiest, it waits for all others. If the full stages are, the last of them waits for those
+    before it, and for those after it but for what it does meanwhile. An interleaved pipeline works through one round of
+    chunks after the other, each as slow as its slowest chunk.
+    """
+    full_s = stages.full.forward + stages.full.backward
+    busiest_s = stages.busiest.forward + stages.busiest.backward
+    others_s = (pp - 1) * (stages.others.forward + stages.others.backward)
+    before_s = (stages.num_full - 1) * full_s
+    after_s = (others_s - before_s - stages.last) / vpp + np.where(vpp > 1, stages.last_chunk, stages.last)
+    ahead = np.minimum(pp - stages.num_full, count - 1) * np.where(vpp > 1, 2, 1) / vpp
+    idle_s = np.maximum(after_s - ahead * stages.full.forward, 0) + np.maximum(after_s - ahead * stages.full.backward, 0)
+    fill_s = np.where(busiest_s > full_s, others_s / vpp, before_s / vpp + idle_s)
+    fill_s = fill_s + (vpp - 1) / vpp * np.maximum(0, pp - count) * others_s / np.maximum(pp - 1, 1)
+    chunk_s = full_s / vpp
+    rounds_s = count * (full_s - chunk_s + stages.last_chunk - chunk_s / pp - busiest_s) + pp * chunk_s
+    return np.where((vpp > 1) & (stages.last_chunk > chunk_s), np.maximum(fill_s, rounds_s), fill_s)
+
+
+def _bidirectional_s(pp: Floats, stage: StageTimes, count: Floats) -> Floats:
+    """Wait of DualPipe; with fewer microbatches than twice the stages weight gradients cannot all be put off."""
+    forward, weight = stage.forward, stage.weight_gradient
+    gradient, half = stage.backward - weight, np.maximum(pp / 2 - 1, 0)
+    early = np.minimum(half * (gradient - forward), forward)
+    full = np.maximum(half * (forward + 2 * gradient - weight) - early, 2 * half * forward)
+    few = half * (2 * gradient + weight) + (pp - count) * forward
+    return np.where(count > pp, full + np.maximum(2 * pp - count, 0) * weight, few)
 
 
 def send_waits(pp: Floats, vpp: Floats, num_microbatches: Floats, overlapped: Numeric) -> Floats:
