@@ -1,6 +1,7 @@
 """Data parallelism: what is reduced and gathered, what computation hides, and the optimizer's step."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,6 +37,22 @@ class StateExchange:
     rounds: Numeric = 1
 
 
+class StateTimes(NamedTuple):
+    """Communication of data parallelism in a step. [s]
+
+    Attributes
+    ----------
+    exposed, raw
+        What computation does not hide, and all of it.
+    in_layer
+        What every microbatch waits for in each layer, forward and backward.
+    """
+
+    exposed: Floats
+    raw: Floats
+    in_layer: Numeric
+
+
 class DataParallel:
     """Times gradients, parameters and optimizer of a step."""
 
@@ -60,8 +77,8 @@ class DataParallel:
 
     def times_s(
         self, layers: Numeric, forward_s: Numeric, backward_s: Numeric, num_microbatches: Numeric
-    ) -> tuple[Floats, Floats]:
-        """Communication of data parallelism that computation does not hide, and all of it. [s]
+    ) -> StateTimes:
+        """Return how long communication of data parallelism takes in a step, and what of it computation hides.
 
         Parameters
         ----------
@@ -76,10 +93,11 @@ class DataParallel:
             sent = self.of_layer(num_microbatches)
             hidden = self.hidden_s(sent.gather, forward_s) + self.hidden_s(sent.reduce, backward_s)
             raw = sent.rounds * (layers * (sent.gather + sent.reduce) + sent.ends)
-            return np.asarray(raw - sent.rounds * layers * hidden), np.asarray(raw)
+            in_layer = (sent.gather + sent.reduce - hidden) * (sent.rounds == num_microbatches)
+            return StateTimes(np.asarray(raw - sent.rounds * layers * hidden), np.asarray(raw), in_layer)
         sent = self.of_step()
         hidden = self.hidden_s(sent.reduce, layers * backward_s) + self.hidden_s(sent.gather, layers * forward_s)
-        return np.asarray(sent.reduce + sent.gather - hidden), np.asarray(sent.reduce + sent.gather)
+        return StateTimes(np.asarray(sent.reduce + sent.gather - hidden), np.asarray(sent.reduce + sent.gather), 0.0)
 
     def of_step(self) -> StateExchange:
         """DDP and ZeRO-1/2: gradients once a step, and where the optimizer is sharded, parameters once."""

@@ -49,15 +49,6 @@ class TimelineEvent(NamedTuple):
         return self.start_s + self.duration_s
 
 
-class _Exchange(NamedTuple):
-    """Data parallelism once a step on one stage: gathered before, reduced after, and what of it runs beside passes."""
-
-    gather_s: float
-    gather_beside_s: float
-    reduce_s: float
-    reduce_beside_s: float
-
-
 class _Tiled:
     """A stream without gaps: what happens on a stage, one thing after the other."""
 
@@ -102,7 +93,7 @@ class SimulatedStep:
         self.times = StageTimes(model, plan)
         self.places = self.times.places()
         self.orders = pipeline_orders(plan.schedule, plan.pp, plan.vpp, int(one(model.num_microbatches)))
-        self.exchanges = [self._exchange(stage) for stage in range(plan.pp)]
+        self.exchanges = [self.times.exchange(stage) for stage in range(plan.pp)]
         send_s = one(model.exchange.send_s())
         self.send = SendTimes(model.overlap_pp * send_s, (1 - model.overlap_pp) * send_s)
         self.has_barrier = plan.schedule not in WITHOUT_BARRIER
@@ -124,20 +115,9 @@ class SimulatedStep:
 
     # Simulation
 
-    def _exchange(self, stage: int) -> _Exchange:
-        """Return what a stage exchanges once a step; ``zero3`` does so in its passes instead."""
-        if self.times.by_layer is not None:
-            return _Exchange(0.0, 0.0, 0.0, 0.0)
-        sent, data = self.model.data.of_step(), self.model.data
-        forward_s, backward_s = self.times.stage_s(stage)
-        gather_s, reduce_s = one(sent.gather), one(sent.reduce)
-        return _Exchange(
-            gather_s, one(data.beside_s(gather_s, forward_s)), reduce_s, one(data.beside_s(reduce_s, backward_s))
-        )
-
     def _simulated(self) -> list[list[Event]]:
         """Return the passes of each stage in time."""
-        ready_s = [exchange.gather_s - exchange.gather_beside_s for exchange in self.exchanges]
+        ready_s = [exchange.gather - exchange.gather_beside for exchange in self.exchanges]
         simulation = PipelineSimulation(
             self.orders,
             self.times.routes,
@@ -162,9 +142,9 @@ class SimulatedStep:
         for stage, (order, exchange) in enumerate(zip(self.orders, self.exchanges, strict=True)):
             first, last = Place(stage, order[0].chunk), Place(stage, order[-1].chunk)
             if stage in starting:
-                slower_s = found[first].first_forward + contention * exchange.gather_beside_s
+                slower_s = found[first].first_forward + contention * exchange.gather_beside
                 found[first] = replace(found[first], first_forward=slower_s)
-            slower_s = found[last].last_gradient + contention * exchange.reduce_beside_s
+            slower_s = found[last].last_gradient + contention * exchange.reduce_beside
             found[last] = replace(found[last], last_gradient=slower_s)
         return found
 
@@ -175,12 +155,12 @@ class SimulatedStep:
         exchange = self.exchanges[stage]
         first = next(event for event in self.passes[stage] if event.work.kind == "forward")
         microbatch_s = self.model.numbers.stack.microbatch_s
-        return first.from_s - microbatch_s - (exchange.gather_s - exchange.gather_beside_s)
+        return first.from_s - microbatch_s - (exchange.gather - exchange.gather_beside)
 
     def _reduced_s(self, stage: int) -> float:
         """Return when a stage has exchanged its gradients."""
         exchange = self.exchanges[stage]
-        return self.passes[stage][-1].end_s + exchange.reduce_s - exchange.reduce_beside_s
+        return self.passes[stage][-1].end_s + exchange.reduce - exchange.reduce_beside
 
     # Events
 
@@ -188,12 +168,12 @@ class SimulatedStep:
         """Return what a stage computes and what it waits for, without a gap from its begin to its end."""
         stream = _Tiled(stage, self.begin_s[stage])
         exchange = self.exchanges[stage]
-        stream.add("exchange", exchange.gather_s - exchange.gather_beside_s)
+        stream.add("exchange", exchange.gather - exchange.gather_beside)
         for event in self.passes[stage]:
             stream.wait_until(event.from_s)
             stream.add("receive", event.start_s - event.from_s, event.work)
             stream.add(event.work.kind, event.duration_s, event.work)
-        stream.add("exchange", exchange.reduce_s - exchange.reduce_beside_s)
+        stream.add("exchange", exchange.reduce - exchange.reduce_beside)
         stream.wait_until(self.begin_s[stage] + self.busy_s)
         stream.add("optimizer", self.optimizer_s)
         stream.add("overhead", self.fixed_s)
@@ -201,13 +181,11 @@ class SimulatedStep:
 
     def _exchanged(self, stage: int) -> list[TimelineEvent]:
         """Return the exchanges of data parallelism: in passes, or once before and after them."""
-        exchange, done_s = self.exchanges[stage], self._reduced_s(stage)
-        if self.times.by_layer is not None:
+        if self.times.each_pass:
             return list(self._in_passes(stage, "dp_comm"))
-        once = (
-            ("gather", self.begin_s[stage], exchange.gather_s),
-            ("reduce", done_s - exchange.reduce_s, exchange.reduce_s),
-        )
+        exchange = self.exchanges[stage]
+        reduced_s = self._reduced_s(stage) - exchange.reduce
+        once = (("gather", self.begin_s[stage], exchange.gather), ("reduce", reduced_s, exchange.reduce))
         return [TimelineEvent(stage, "dp_comm", kind, -1, -1, *when) for kind, *when in once if when[1] > 0]
 
     def _inside(self, stage: int) -> Iterator[list[TimelineEvent]]:
@@ -218,18 +196,11 @@ class SimulatedStep:
     def _in_passes(self, stage: int, name: str) -> Iterator[TimelineEvent]:
         for event in self.passes[stage]:
             kind, microbatch, chunk = event.work.kind, event.work.microbatch, event.work.chunk
-            if kind in ("weight_gradient", "overhead") or not self._is_sent(event, name):
+            if kind in ("weight_gradient", "overhead"):
                 continue
             busy_s = min(self.places[Place(stage, chunk)].busy_s[name][kind != "forward"], event.duration_s)
             if busy_s > 0:
                 yield TimelineEvent(stage, name, kind, microbatch, chunk, event.start_s, busy_s)
-
-    def _is_sent(self, event: Event, name: str) -> bool:
-        """Whether a pass has communication of a kind: data parallelism may be of the first and last alone."""
-        if name != "dp_comm" or self.times.each_pass:
-            return True
-        last = int(one(self.model.num_microbatches)) - 1
-        return event.work.microbatch == (0 if event.work.kind == "forward" else last)
 
     def _received(self, stage: int) -> Iterator[list[TimelineEvent]]:
         """Yield what a stage receives from the one before it, and from the one after it."""

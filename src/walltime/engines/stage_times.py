@@ -1,6 +1,7 @@
 """How long each pass over each chunk of a pipeline takes, of one plan: what the simulation of a step starts from."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from walltime.arrays import Numeric
 from walltime.engines.step import StepModel
@@ -61,6 +62,23 @@ class PlaceTimes:
     busy_s: dict[str, tuple[float, float]]
 
 
+class Exchange(NamedTuple):
+    """What data parallelism exchanges once a step on one stage. [s]
+
+    Attributes
+    ----------
+    gather, gather_beside
+        Parameters before the first pass: in all, and beside that pass.
+    reduce, reduce_beside
+        Gradients after the last pass: in all, and beside that pass.
+    """
+
+    gather: float
+    gather_beside: float
+    reduce: float
+    reduce_beside: float
+
+
 class StageTimes:
     """The passes of one plan over the chunks of its stages.
 
@@ -92,22 +110,32 @@ class StageTimes:
         """Return the time of each place."""
         return {place: self._place(place, i, len(route)) for route in self.routes for i, place in enumerate(route)}
 
-    def stage_s(self, stage: int) -> tuple[float, float]:
-        """Return forward and backward pass of one microbatch over the layers of a stage, all its chunks. [s]"""
-        layers = sum(self.layers[place] for place in self.layers if place.stage == stage)
-        return layers * one(self.forward.total_s), layers * one(self.backward.total_s)
+    def exchange(self, stage: int) -> Exchange:
+        """Return what a stage exchanges once a step."""
+        if self.each_pass:
+            return Exchange(0.0, 0.0, 0.0, 0.0)
+        layers = sum(self.layers[place] for place in self.layers if place.stage == stage) / len(self.routes)
+        data, forward_s, backward_s = self.model.data, one(self.forward.total_s), one(self.backward.total_s)
+        if self.by_layer is None:
+            sent = data.of_step()
+            beside_s = data.beside_s(sent.gather, layers * forward_s), data.beside_s(sent.reduce, layers * backward_s)
+            return Exchange(one(sent.gather), one(beside_s[0]), one(sent.reduce), one(beside_s[1]))
+        sent, table_s = self.by_layer, self._table_s(stage in (0, self.plan.pp - 1))
+        return Exchange(
+            layers * one(sent.gather) + table_s[0],
+            layers * one(data.beside_s(sent.gather, forward_s)),
+            layers * one(sent.reduce) + table_s[1],
+            layers * one(data.beside_s(sent.reduce, backward_s)),
+        )
 
     def _place(self, place: Place, position: int, num_places: int) -> PlaceTimes:
         layers = self.layers[place]
         first, last, weight_s = self._end(position, num_places)
-        (gather_s, scatter_s), raw = self._state(layers, has_table=position in (0, num_places - 1))
-        often = 1.0 if self.each_pass else 0.0
+        (gather_s, reduce_s), raw = self._state(layers, has_table=position in (0, num_places - 1))
         passes = PassTimes(
-            forward=layers * one(self.forward.total_s) + first + often * gather_s,
-            backward=layers * one(self.backward.total_s) + last + often * scatter_s,
+            forward=layers * one(self.forward.total_s) + first + gather_s,
+            backward=layers * one(self.backward.total_s) + last + reduce_s,
             weight_gradient=layers * self.weight_s + weight_s,
-            first_forward=(1 - often) * gather_s,
-            last_gradient=(1 - often) * scatter_s,
         )
         busy = {
             name: (layers * one(self.forward.raw[name]), layers * one(self.backward.raw[name]))
@@ -127,16 +155,19 @@ class StageTimes:
         return one(forward.total_s), one(backward.total_s), one(self.model.end_weight_gradient_s(backward))
 
     def _state(self, layers: int, *, has_table: bool) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Return what ``zero3`` gathers and scatters for a chunk: the part that nothing hides, and all of it. [s]"""
+        """Return what ``zero3`` gathers and reduces in each pass of a chunk: what nothing hides, and all of it. [s]"""
         sent, data = self.by_layer, self.model.data
-        if sent is None:
+        if sent is None or not self.each_pass:
             return (0.0, 0.0), (0.0, 0.0)
-        gather_s, reduce_s = one(sent.gather), one(sent.reduce)
-        shown_s = (
-            gather_s - one(data.hidden_s(gather_s, one(self.forward.total_s))),
-            reduce_s - one(data.hidden_s(reduce_s, one(self.backward.total_s))),
-        )
-        table_s = one(sent.ends_gather), one(sent.ends) - one(sent.ends_gather)
-        tables = [has_table * part for part in table_s]
-        exposed = layers * shown_s[0] + tables[0], layers * shown_s[1] + tables[1]
-        return exposed, (layers * gather_s + tables[0], layers * reduce_s + tables[1])
+        table_s = self._table_s(has_table)
+        gather_s, reduce_s = layers * one(sent.gather) + table_s[0], layers * one(sent.reduce) + table_s[1]
+        hidden_s = data.hidden_s(sent.gather, self.forward.total_s), data.hidden_s(sent.reduce, self.backward.total_s)
+        exposed = gather_s - layers * one(hidden_s[0]), reduce_s - layers * one(hidden_s[1])
+        return exposed, (gather_s, reduce_s)
+
+    def _table_s(self, has_table: bool) -> tuple[float, float]:
+        """Return what ``zero3`` gathers and reduces of a table of embeddings. [s]"""
+        if not has_table or self.by_layer is None:
+            return 0.0, 0.0
+        gather_s = one(self.by_layer.ends_gather)
+        return gather_s, one(self.by_layer.ends) - gather_s

@@ -133,8 +133,9 @@ class StepModel:
         parts["pp_comm"], busy["pp_comm"] = sends
         in_stage = layers_of_fullest_stage(self.num_layers, self.plans.pp, self.plans.vpp)
         data = self.data.times_s(in_stage, forward.total_s, backward.total_s, count)
-        parts["dp_comm"], busy["dp_comm"] = data
-        parts["bubble"] = self._bubble((forward, backward), ends, layers, has_ends)
+        parts["dp_comm"], busy["dp_comm"] = data.exposed, data.raw
+        slower = 1 + data.in_layer / layer_s
+        parts["bubble"] = slower * self._bubble((forward, backward), ends, layers, has_ends)
         parts["optimizer"] = self.data.optimizer_s()
         fixed = self.numbers.stack.step_s + self.numbers.stack.microbatch_s * count
         parts["overhead"] = fixed + np.zeros_like(self.plans.tp)
@@ -190,7 +191,7 @@ class StepModel:
             others=stage((self.num_layers - layers) / num_others, (1 - has_ends) / num_others),
             full=stage(most, 0),
             num_full=np.floor(self.num_layers / most),
-            last=left * layer_s + ends_s,
+            last=stage(left, 1),
             last_chunk=np.maximum(left - most * (1 - 1 / plans.vpp), 0) * layer_s + ends_s,
         )
         return np.where(plans.pp > 1, bubble_s(plans.schedule, plans.pp, plans.vpp, stages, self.num_microbatches), 0)
@@ -210,10 +211,9 @@ class StepModel:
 
     def _sends(self) -> tuple[Floats, Floats]:
         """Return waits for sends between stages, exposed and in all. [s]"""
-        plans, count = self.plans, self.num_microbatches
-        send_s = self.exchange.send_s()
-        exposed, raw = (send_waits(plans.pp, plans.vpp, count, share) * send_s for share in (self.overlap_pp, 0.0))
-        return exposed, raw
+        plans, send_s = self.plans, self.exchange.send_s()
+        of = plans.schedule, plans.pp, plans.vpp, self.num_microbatches
+        return send_waits(*of, self.overlap_pp) * send_s, send_waits(*of, 0.0) * send_s
 
     def _forward(self, comm: LayerExchange) -> Direction:
         return self._direction(self.layer.forward, comm, 1.0, comm.cp, self.layer.forward.attention)

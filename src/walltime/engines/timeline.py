@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from walltime.engines.calibration import Calibration, calibration
-from walltime.engines.stack import Stack
 from walltime.engines.simulated_step import SimulatedStep, TimelineEvent
+from walltime.engines.stack import Stack
 from walltime.engines.stage_times import one
 from walltime.engines.step import StepModel
 from walltime.hardware import Cluster

@@ -19,9 +19,14 @@ class StageTimes(NamedTuple):
         The part of ``backward`` that may be put off: the gradient of the weights.
     """
 
-    forward: Floats
-    backward: Floats
-    weight_gradient: Floats
+    forward: Numeric
+    backward: Numeric
+    weight_gradient: Numeric
+
+    @property
+    def total(self) -> Numeric:
+        """Both passes. [s]"""
+        return self.forward + self.backward
 
 
 class Stages(NamedTuple):
@@ -35,22 +40,23 @@ class Stages(NamedTuple):
         A full stage.
     num_full
         How many are full.
-    last, last_chunk
-        Time of a microbatch on the last stage, and on its last chunk, with the output layer. [s]
+    last
+        The last stage, with the output layer.
+    last_chunk
+        Time of a microbatch on its last chunk, with the output layer. [s]
     """
 
     busiest: StageTimes
     others: StageTimes
     full: StageTimes
     num_full: Numeric
-    last: Numeric
+    last: StageTimes
     last_chunk: Numeric
 
     @classmethod
     def alike(cls, stage: StageTimes, pp: Numeric, vpp: Numeric = 1) -> "Stages":
         """Return the stages of a pipeline in which all take as long."""
-        total = stage.forward + stage.backward
-        return cls(stage, stage, stage, pp, total, total / vpp)
+        return cls(stage, stage, stage, pp, stage, stage.total / vpp)
 
 
 def bubble_s(schedule: PipelineSchedule, pp: Floats, vpp: Floats, stages: Stages, num_microbatches: Floats) -> Floats:
@@ -86,9 +92,8 @@ def bubble_s(schedule: PipelineSchedule, pp: Floats, vpp: Floats, stages: Stages
     overlapped forward and backward pass is taken to last as long as both.
     """
     others, count = stages.others, num_microbatches
-    work = others.forward + others.backward
     if schedule == "gpipe":
-        return (pp - 1) * work
+        return (pp - 1) * others.total + (count - 1) * _two_bottlenecks_s(stages)
     if schedule == "1f1b":
         return _one_and_one_s(pp, vpp, stages, count)
     forward, gradient = others.forward, others.backward - others.weight_gradient
@@ -107,6 +112,12 @@ def bubble_s(schedule: PipelineSchedule, pp: Floats, vpp: Floats, stages: Stages
     return _bidirectional_s(pp, others, count)
 
 
+def _two_bottlenecks_s(stages: Stages) -> Floats:
+    """Wait of GPipe for each microbatch, where one stage is slowest forward and another backward."""
+    forward = np.maximum(stages.full.forward, stages.last.forward)
+    return np.maximum(forward + np.maximum(stages.full.backward, stages.last.backward) - stages.busiest.total, 0)
+
+
 def _one_and_one_s(pp: Floats, vpp: Floats, stages: Stages, count: Floats) -> Floats:
     """Wait of 1F1B, which starts with a forward pass for each stage further on, two if it is interleaved.
 
@@ -114,13 +125,13 @@ def _one_and_one_s(pp: Floats, vpp: Floats, stages: Stages, count: Floats) -> Fl
     before it, and for those after it but for what it does meanwhile. An interleaved pipeline works through one round of
     chunks after the other, each as slow as its slowest chunk.
     """
-    full_s = stages.full.forward + stages.full.backward
-    busiest_s = stages.busiest.forward + stages.busiest.backward
-    others_s = (pp - 1) * (stages.others.forward + stages.others.backward)
+    full_s, busiest_s, others_s = stages.full.total, stages.busiest.total, (pp - 1) * stages.others.total
     before_s = (stages.num_full - 1) * full_s
-    after_s = (others_s - before_s - stages.last) / vpp + np.where(vpp > 1, stages.last_chunk, stages.last)
+    after_s = (others_s - before_s - stages.last.total) / vpp + np.where(vpp > 1, stages.last_chunk, stages.last.total)
     ahead = np.minimum(pp - stages.num_full, count - 1) * np.where(vpp > 1, 2, 1) / vpp
-    idle_s = np.maximum(after_s - ahead * stages.full.forward, 0) + np.maximum(after_s - ahead * stages.full.backward, 0)
+    idle_s = np.maximum(after_s - ahead * stages.full.forward, 0) + np.maximum(
+        after_s - ahead * stages.full.backward, 0
+    )
     fill_s = np.where(busiest_s > full_s, others_s / vpp, before_s / vpp + idle_s)
     fill_s = fill_s + (vpp - 1) / vpp * np.maximum(0, pp - count) * others_s / np.maximum(pp - 1, 1)
     chunk_s = full_s / vpp
@@ -138,12 +149,25 @@ def _bidirectional_s(pp: Floats, stage: StageTimes, count: Floats) -> Floats:
     return np.where(count > pp, full + np.maximum(2 * pp - count, 0) * weight, few)
 
 
-def send_waits(pp: Floats, vpp: Floats, num_microbatches: Floats, overlapped: Numeric) -> Floats:
+def send_waits(
+    schedule: PipelineSchedule, pp: Floats, vpp: Floats, num_microbatches: Floats, overlapped: Numeric
+) -> Floats:
     """How many sends between stages a step waits for, of which ``overlapped`` of the steady ones do not count.
 
-    Every chunk of every microbatch is received once forward and once backward; filling and draining the pipeline
-    waits for one send a stage and direction, which nothing hides.
+    A stage receives every chunk of every microbatch once forward and once backward, but for those that begin and end
+    on it. Filling and draining the pipeline waits for one send a stage and direction, which nothing hides, and where
+    the steady ones are hidden for one more each further round of chunks.
+
+    Plain 1F1B and DualPipe hide none: what a stage receives is what it needs next, so that a send beside computation is
+    waited for all the same.
     """
-    steady = 2 * vpp * num_microbatches * (1 - overlapped)
-    fill = 2 * (pp - 1)
-    return np.where(pp > 1, steady + fill, 0)
+    steady = 2 * (2 if schedule == "zb-v" else vpp)
+    if schedule == "zb-v":
+        steady = np.where(pp > 2, steady, 2)
+    elif schedule not in ("gpipe", "dualpipe"):
+        steady = steady - ((pp == 2) | (vpp > 1))
+    hidden: Numeric = 0.0 if schedule == "dualpipe" else overlapped
+    if schedule == "1f1b":
+        hidden = np.where(vpp > 1, overlapped, 0.0)
+    fill = 2 * (pp - 1) * (1 + hidden * (vpp - 1))
+    return np.where(pp > 1, steady * (num_microbatches - 1) * (1 - hidden) + fill, 0)
