@@ -1,4 +1,4 @@
-"""The verbs from Python: `model`, `cluster`, `estimate`, `search`, `limits`. The command line calls these too."""
+"""The verbs from Python, which the command line calls too: `model`, `cluster`, `estimate`, `timeline`, `search`, `limits`."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -20,6 +20,7 @@ from walltime.limits import Frontier, FrontierQuestion, RunFamily, frontier
 from walltime.limits.scaling_laws import constants
 from walltime.plan import MlpPlan, MlpPlanBatch, Plan, PlanBatch, check_plan
 from walltime.problems import BadInput, NegativeAnswer
+from walltime.report.timeline import DrawnTimeline, drawn
 from walltime.search import Search, Space, placed_plan
 from walltime.units import LARGEST_SIZE, format_si, positive, whole, whole_in
 from walltime.workload import MlpStack, Training, Transformer
@@ -274,6 +275,36 @@ def estimate(
     return transformer.estimate(training, known, plans, software, convention=convention, num_steps=num_steps)
 
 
+def timeline(
+    model: Transformer,
+    cluster: Cluster,
+    plan: Plan,
+    *,
+    batch_seqs: int,
+    seq_len: int | None = None,
+    stack: str | Stack | None = None,
+) -> DrawnTimeline:
+    """Return what each pipeline stage does in a step, and when: a simulation that shares the estimate's numbers.
+
+    Parameters
+    ----------
+    model, cluster, plan, batch_seqs, seq_len, stack
+        As for `estimate`.
+
+    Returns
+    -------
+    DrawnTimeline
+        Events in time; `svg()`, `text()` and `to_rows()` show them.
+
+    Raises
+    ------
+    BadInput
+        The plan does not divide the model or the cluster, or has more passes than are worth drawing.
+    """
+    result = estimate(model, cluster, plan, seq_len=seq_len, batch_seqs=batch_seqs, stack=stack)
+    return drawn(result.timeline())
+
+
 def usual_seq_len(model: Transformer) -> int:
     """Return the sequence length that is taken where none is given: as many positions as are learned, or 4,096."""
     return model.num_positions or USUAL_SEQ_LEN
@@ -328,4 +359,4 @@ def limits(
     return frontier(question, executor, progress)
 
 
-__all__ = ["cluster", "estimate", "limits", "model", "search"]
+__all__ = ["cluster", "estimate", "limits", "model", "search", "timeline"]

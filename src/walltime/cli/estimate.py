@@ -18,6 +18,7 @@ from walltime.cli.common import (
     read_scenario,
     reading_options,
 )
+from walltime.cli.timeline import ON_TERMINAL, is_drawing
 from walltime.plan import RECOMPUTES
 from walltime.problems import BadInput, unknown
 from walltime.workload import Transformer
@@ -33,7 +34,7 @@ _OF_THEORY = (
 _OF_REAL_MODELS = (
     *("batch", "tokens", "cp", "etp", "vpp", "micro_batch", "shard", "sharding", "recompute_layers", "order"),
     *("sequence_parallel", "reshard", "cp_algorithm", "offload_optimizer", "stack", "attention", "convention"),
-    "explain",
+    *("explain", "timeline"),
 )
 _ENGINES = ("erdil", "transformer")
 
@@ -99,6 +100,13 @@ _real_options = options(
     click.option("--attention", metavar="KERNEL", help="Instead of the stack's: unfused, flash2, flash3, ..."),
     click.option("--convention", metavar="NAME", help="How model FLOP are counted. Default causal-attention."),
     click.option("--explain", is_flag=True, default=None, help="What each part is, and what its numbers stand on."),
+    click.option(
+        "--timeline",
+        is_flag=False,
+        flag_value=ON_TERMINAL,
+        metavar="[FILE.svg]",
+        help="What each pipeline stage does when: in the terminal, or drawn to a file.",
+    ),
 )
 
 
@@ -132,6 +140,8 @@ def command(model: str | None, as_json: bool, **flags: Any) -> None:
     """
     if model is None and flags["recompute"] not in (None, *RECOMPUTES):
         model, flags["recompute"] = flags["recompute"], "full"  # MODEL followed a bare --recompute
+    if model is None and flags["timeline"] not in (None, ON_TERMINAL) and not is_drawing(flags["timeline"]):
+        model, flags["timeline"] = flags["timeline"], ON_TERMINAL  # MODEL followed a bare --timeline
     path = Path(model) if model and api.is_path(model) else None
     is_run = path is not None and not _describes_model(read_toml(path))
     flags["model"] = None if is_run else model

@@ -10,6 +10,7 @@ from walltime import api
 from walltime.catalog import DATASHEET
 from walltime.catalog.fitted import fitted_ids, training_record
 from walltime.cli.common import cluster_inputs, emit_json, resolve_cluster, texts, typed
+from walltime.cli.timeline import asked_timeline
 from walltime.engines.known_cluster import known_cluster
 from walltime.engines.nearest import nearest_plans_that_fit
 from walltime.engines.stack import ATTENTION_KERNELS, Stack, stack
@@ -56,10 +57,14 @@ def run(values: Mapping[str, Any], *, as_json: bool) -> None:
     warnings = [*asked.notes, *_warnings(asked), *around.beyond()]
     context = Context(around.nearest(), asked.tokens)
     instead = None if result.fits[0] else _nearest_plan(asked)
+    shown = asked_timeline(values, result)
     if as_json:
-        emit_json("estimate", _inputs(values, asked, result), _document(result, context, instead), warnings)
+        document = _document(result, context, instead) | {"timeline": shown.document() if shown else None}
+        emit_json("estimate", _inputs(values, asked, result), document, warnings)
     else:
         click.echo(transformer_text(result, context))
+        if shown:
+            shown.echo()
         if values.get("explain"):
             click.echo("\n" + explanation_text(result))
         else:

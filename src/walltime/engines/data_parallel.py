@@ -46,11 +46,14 @@ class StateTimes(NamedTuple):
         What computation does not hide, and all of it.
     in_layer
         What every microbatch waits for in each layer, forward and backward.
+    slowed
+        How much longer a stage's last backward pass takes for the gradients that are reduced beside it.
     """
 
     exposed: Floats
     raw: Floats
     in_layer: Numeric
+    slowed: Numeric
 
 
 class DataParallel:
@@ -94,10 +97,12 @@ class DataParallel:
             hidden = self.hidden_s(sent.gather, forward_s) + self.hidden_s(sent.reduce, backward_s)
             raw = sent.rounds * (layers * (sent.gather + sent.reduce) + sent.ends)
             in_layer = (sent.gather + sent.reduce - hidden) * (sent.rounds == num_microbatches)
-            return StateTimes(np.asarray(raw - sent.rounds * layers * hidden), np.asarray(raw), in_layer)
+            return StateTimes(np.asarray(raw - sent.rounds * layers * hidden), np.asarray(raw), in_layer, 0.0)
         sent = self.of_step()
         hidden = self.hidden_s(sent.reduce, layers * backward_s) + self.hidden_s(sent.gather, layers * forward_s)
-        return StateTimes(np.asarray(sent.reduce + sent.gather - hidden), np.asarray(sent.reduce + sent.gather), 0.0)
+        raw = np.asarray(sent.reduce + sent.gather)
+        slowed = self.numbers.stack.contention * self.beside_s(sent.reduce, layers * backward_s)
+        return StateTimes(np.asarray(raw - hidden), raw, 0.0, slowed)
 
     def of_step(self) -> StateExchange:
         """DDP and ZeRO-1/2: gradients once a step, and where the optimizer is sharded, parameters once."""

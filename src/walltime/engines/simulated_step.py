@@ -132,20 +132,20 @@ class SimulatedStep:
         return found
 
     def _pass_times(self) -> dict[Place, PassTimes]:
-        """Return the time of passes, the first and last of a stage slowed by the exchange beside them.
+        """Return the time of passes: the first and the last of each chunk are slowed by the exchange beside them.
 
         Stages that wait for their first microbatch have gathered their parameters when it comes.
         """
-        found = {place: times.passes for place, times in self.places.items()}
         contention = self.model.numbers.stack.contention
         starting = {route[0].stage for route in self.times.routes} if self.has_barrier else range(self.plan.pp)
-        for stage, (order, exchange) in enumerate(zip(self.orders, self.exchanges, strict=True)):
-            first, last = Place(stage, order[0].chunk), Place(stage, order[-1].chunk)
-            if stage in starting:
-                slower_s = found[first].first_forward + contention * exchange.gather_beside
-                found[first] = replace(found[first], first_forward=slower_s)
-            slower_s = found[last].last_gradient + contention * exchange.reduce_beside
-            found[last] = replace(found[last], last_gradient=slower_s)
+        found = {}
+        for place, times in self.places.items():
+            exchange, share = self.exchanges[place.stage], self.times.share(place)
+            found[place] = replace(
+                times.passes,
+                first_forward=share * contention * exchange.gather_beside * (place.stage in starting),
+                last_gradient=share * contention * exchange.reduce_beside,
+            )
         return found
 
     def _begin_s(self, stage: int) -> float:

@@ -110,6 +110,11 @@ class StageTimes:
         """Return the time of each place."""
         return {place: self._place(place, i, len(route)) for route in self.routes for i, place in enumerate(route)}
 
+    def share(self, place: Place) -> float:
+        """Return which share of its stage's layers a place has."""
+        layers = sum(count for other, count in self.layers.items() if other.stage == place.stage)
+        return self.layers[place] / layers if layers else 0.0
+
     def exchange(self, stage: int) -> Exchange:
         """Return what a stage exchanges once a step."""
         if self.each_pass:

@@ -20,6 +20,7 @@ _WORK = ("matmul", "attention", "memory_bound")
 _COMM = ("tp_comm", "cp_comm", "ep_comm")
 PARTS = (*_WORK, "host", *_COMM, "pp_comm", "dp_comm", "bubble", "optimizer", "overhead")
 """Parts of a step in the order in which they are shown: each is time that nothing else hides."""
+_DRAINED_IN_TURN = ("gpipe", "1f1b")  # the last pass of a stage is what the stage before it waits for
 
 
 @dataclass(frozen=True)
@@ -129,13 +130,14 @@ class StepModel:
 
         parts = {name: over_stage(name, "exposed") for name in (*_WORK, "host", *_COMM)}
         busy = {name: over_stage(name, "raw") for name in _COMM}
-        sends = self._sends()
-        parts["pp_comm"], busy["pp_comm"] = sends
+        parts["pp_comm"], busy["pp_comm"] = self._sends(np.where(has_ends > 0, layers * layer_s + ends_s, 0), layer_s)
         in_stage = layers_of_fullest_stage(self.num_layers, self.plans.pp, self.plans.vpp)
         data = self.data.times_s(in_stage, forward.total_s, backward.total_s, count)
         parts["dp_comm"], busy["dp_comm"] = data.exposed, data.raw
         slower = 1 + data.in_layer / layer_s
         parts["bubble"] = slower * self._bubble((forward, backward), ends, layers, has_ends)
+        if self.plans.schedule in _DRAINED_IN_TURN:
+            parts["bubble"] = parts["bubble"] + (self.plans.pp - 1) / self.plans.vpp * data.slowed
         parts["optimizer"] = self.data.optimizer_s()
         fixed = self.numbers.stack.step_s + self.numbers.stack.microbatch_s * count
         parts["overhead"] = fixed + np.zeros_like(self.plans.tp)
@@ -209,11 +211,13 @@ class StepModel:
         """Share of a send between stages that runs beside computation."""
         return self.numbers.stack.overlap_pp if self.stack.overlap_pp else 0.0
 
-    def _sends(self) -> tuple[Floats, Floats]:
-        """Return waits for sends between stages, exposed and in all. [s]"""
+    def _sends(self, last_s: Floats, layer_s: Numeric) -> tuple[Floats, Floats]:
+        """Return waits for sends between stages, exposed and in all; ``last_s`` is of the last stage if busiest. [s]"""
         plans, send_s = self.plans, self.exchange.send_s()
+        excess_s = np.clip(last_s - self._layers_of_stages()[0] * layer_s, 0, send_s)
+        spared = excess_s / np.where(send_s > 0, send_s, 1)
         of = plans.schedule, plans.pp, plans.vpp, self.num_microbatches
-        return send_waits(*of, self.overlap_pp) * send_s, send_waits(*of, 0.0) * send_s
+        return send_waits(*of, self.overlap_pp, spared) * send_s, send_waits(*of, 0.0, 0.0) * send_s
 
     def _forward(self, comm: LayerExchange) -> Direction:
         return self._direction(self.layer.forward, comm, 1.0, comm.cp, self.layer.forward.attention)

@@ -150,7 +150,7 @@ def _bidirectional_s(pp: Floats, stage: StageTimes, count: Floats) -> Floats:
 
 
 def send_waits(
-    schedule: PipelineSchedule, pp: Floats, vpp: Floats, num_microbatches: Floats, overlapped: Numeric
+    schedule: PipelineSchedule, pp: Floats, vpp: Floats, num_microbatches: Floats, overlapped: Numeric, spared: Numeric
 ) -> Floats:
     """How many sends between stages a step waits for, of which ``overlapped`` of the steady ones do not count.
 
@@ -159,13 +159,14 @@ def send_waits(
     the steady ones are hidden for one more each further round of chunks.
 
     Plain 1F1B and DualPipe hide none: what a stage receives is what it needs next, so that a send beside computation is
-    waited for all the same.
+    waited for all the same. The last of several stages receives nothing backward; ``spared`` is the share of these
+    sends that do not count because it is so much busier than the others.
     """
     steady = 2 * (2 if schedule == "zb-v" else vpp)
     if schedule == "zb-v":
         steady = np.where(pp > 2, steady, 2)
     elif schedule not in ("gpipe", "dualpipe"):
-        steady = steady - ((pp == 2) | (vpp > 1))
+        steady = steady - np.where((pp == 2) | (vpp > 1), 1, spared)
     hidden: Numeric = 0.0 if schedule == "dualpipe" else overlapped
     if schedule == "1f1b":
         hidden = np.where(vpp > 1, overlapped, 0.0)

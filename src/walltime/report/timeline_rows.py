@@ -75,7 +75,7 @@ def pattern(shares: dict[str, Floats]) -> list[str | None]:
     return found
 
 
-_LEAST = 0.02
+_LEAST = 0.25
 """Share of a slice below which a kind does not show in it."""
 _HALF = 0.5
 

@@ -34,7 +34,7 @@ _STREAM_LABELS = {
 _MOST_ROWS = 60
 _MOST_RECTANGLES = 1500
 _ROW, _SMALL_ROW, _LEAST_ROW, _GAP = 24, 9, 7, 3
-_LEGEND_STEP, _LETTER = 34, 6.4
+_LEGEND_STEP, _LETTER, _THIN = 34, 6.4, 0.05
 
 
 @dataclass(frozen=True)
@@ -126,12 +126,13 @@ def _x(time_s: float, timeline: Timeline) -> float:
 
 def _rectangles(events: Sequence[TimelineEvent], row: _Row, timeline: Timeline) -> Iterator[str]:
     """Yield a rectangle an event, which says what it is."""
+    least = _THIN if row.stream == "compute" else 1
     for event in events:
         left, right = _x(event.start_s, timeline), _x(event.end_s, timeline)
         told = escape(_told(event))
         edge = ' stroke="#FFFFFF" stroke-width="0.5"' if right - left > _GAP else ""
         yield (
-            f'<rect x="{left:.2f}" y="{row.top:.1f}" width="{max(right - left, 0.05):.2f}" height="{row.height:.1f}" '
+            f'<rect x="{left:.2f}" y="{row.top:.1f}" width="{max(right - left, least):.2f}" height="{row.height:.1f}" '
             f'fill="{_COLOURS[shown_as(event)]}"{edge}><title>{told}</title></rect>'
         )
 
