@@ -1,4 +1,4 @@
-"""The verbs from Python, which the command line calls too: `model`, `cluster`, `estimate`, `timeline`, `search`, `limits`."""
+"""The verbs from Python: `model`, `cluster`, `estimate`, `timeline`, `search`, `limits`; commands call these too."""
 
 import re
 from collections.abc import Callable, Iterable

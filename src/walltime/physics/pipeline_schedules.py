@@ -91,25 +91,14 @@ def bubble_s(schedule: PipelineSchedule, pp: Floats, vpp: Floats, stages: Stages
     Narayanan et al. (2021), section 2.2; Qi et al. (2024), table 1; Liu et al. (2024), DeepSeek-V3, table 2, whose
     overlapped forward and backward pass is taken to last as long as both.
     """
-    others, count = stages.others, num_microbatches
+    count = num_microbatches
     if schedule == "gpipe":
-        return (pp - 1) * others.total + (count - 1) * _two_bottlenecks_s(stages)
+        return (pp - 1) * stages.others.total + (count - 1) * _two_bottlenecks_s(stages)
     if schedule == "1f1b":
         return _one_and_one_s(pp, vpp, stages, count)
-    forward, gradient = others.forward, others.backward - others.weight_gradient
-    put_off = np.minimum(stages.busiest.weight_gradient, stages.busiest.forward)
-    if schedule == "zb-h1":
-        saved = np.minimum(pp, count) - 1
-        return (pp - 1) * forward + np.maximum((pp - 1) * gradient - saved * put_off, 0)
-    if schedule == "zb-h2":
-        saved = np.minimum(2 * pp - 1, count) - 1
-        return np.maximum((pp - 1) * (forward + gradient) - saved * put_off, 0)
-    if schedule == "zb-v":
-        few = np.maximum(pp - count, 0) * forward
-        saved = np.clip(count - pp, 0, pp - 1) * stages.busiest.weight_gradient
-        wait = (pp - 1) * np.maximum(forward, gradient) + few - saved
-        return np.maximum(wait, (pp - 1) * np.abs(forward - gradient) / 2)
-    return _bidirectional_s(pp, others, count)
+    if schedule in ("zb-h1", "zb-h2"):
+        return _zero_bubble_s(pp, stages, count, deep=schedule == "zb-h2")
+    return _v_shaped_s(pp, stages, count) if schedule == "zb-v" else _bidirectional_s(pp, stages, count)
 
 
 def _two_bottlenecks_s(stages: Stages) -> Floats:
@@ -139,14 +128,44 @@ def _one_and_one_s(pp: Floats, vpp: Floats, stages: Stages, count: Floats) -> Fl
     return np.where((vpp > 1) & (stages.last_chunk > chunk_s), np.maximum(fill_s, rounds_s), fill_s)
 
 
-def _bidirectional_s(pp: Floats, stage: StageTimes, count: Floats) -> Floats:
-    """Wait of DualPipe; with fewer microbatches than twice the stages weight gradients cannot all be put off."""
-    forward, weight = stage.forward, stage.weight_gradient
-    gradient, half = stage.backward - weight, np.maximum(pp / 2 - 1, 0)
+def _zero_bubble_s(pp: Floats, stages: Stages, count: Floats, *, deep: bool) -> Floats:
+    """Wait of ZB-H1, or of ZB-H2 (``deep``), which goes on to the next step without waiting for the others.
+
+    A weight gradient fills a wait as far as it is no longer than a forward pass; where one stage is busier than the
+    others, they make up for what is lost by that, microbatch by microbatch.
+    """
+    forward, weight = stages.others.forward, stages.busiest.weight_gradient
+    gradient = stages.others.backward - stages.others.weight_gradient
+    num_filled = np.minimum((2 if deep else 1) * (pp - 1), count - 1)
+    made_up = (count - 1) * np.maximum(stages.busiest.total - stages.others.total, 0)
+    lost = np.maximum(num_filled * np.maximum(weight - stages.busiest.forward, 0) - made_up, 0)
+    least = 0.0 if deep else (pp - 1) * forward
+    return np.maximum((pp - 1) * (forward + gradient) - num_filled * weight + lost, least)
+
+
+def _v_shaped_s(pp: Floats, stages: Stages, count: Floats) -> Floats:
+    """Wait of ZB-V; where one stage is busier than the others, microbatch by microbatch they make up for part of it."""
+    forward, weight = stages.others.forward, stages.others.weight_gradient
+    gradient = stages.others.backward - weight
+    few = np.maximum(pp - count, 0) * forward
+    wait = (pp - 1) * np.maximum(forward, gradient) + few - np.clip(count - pp, 0, pp - 1) * weight
+    wait = np.maximum(wait, (pp - 1) * np.abs(forward - gradient) / 2)
+    made_up = (count - 1) * np.maximum(stages.busiest.total - stages.others.total, 0)
+    return np.maximum(wait - made_up, wait * (pp / 2 - 1) / np.maximum(pp - 1, 1))
+
+
+def _bidirectional_s(pp: Floats, stages: Stages, count: Floats) -> Floats:
+    """Wait of DualPipe; with fewer microbatches than twice the stages weight gradients cannot all be put off.
+
+    While the pipeline fills and drains, its stages do not meet the output layer that half of the microbatches have.
+    """
+    forward, weight = stages.full.forward, stages.full.weight_gradient
+    gradient, half = stages.full.backward - weight, np.maximum(pp / 2 - 1, 0)
     early = np.minimum(half * (gradient - forward), forward)
-    full = np.maximum(half * (forward + 2 * gradient - weight) - early, 2 * half * forward)
+    enough = np.maximum(half * (forward + 2 * gradient - weight) - early, 2 * half * forward)
+    unmet = 2 * (pp - 1) * np.maximum(stages.busiest.total - stages.full.total, 0)
     few = half * (2 * gradient + weight) + (pp - count) * forward
-    return np.where(count > pp, full + np.maximum(2 * pp - count, 0) * weight, few)
+    return np.where(count > pp, np.maximum(enough - unmet, 0) + np.maximum(2 * pp - count, 0) * weight, few)
 
 
 def send_waits(
