@@ -5,7 +5,7 @@ whoever knows how long passes take (`walltime.physics.pipeline_simulation`). A s
 
 References
 ----------
-Huang et al. (2019) for ``gpipe``; Narayanan et al. (2021), section 2.2, for ``1f1b`` and its interleaved form; Qi et
+Narayanan et al. (2021), section 2.2, for ``gpipe``, ``1f1b`` and its interleaved form; Qi et
 al. (2024), figures 2 and 3, for ``zb-h1`` and ``zb-h2``, and section 6 for ``zb-v``; Liu et al. (2024), DeepSeek-V3,
 figure 5, for ``dualpipe``.
 """
