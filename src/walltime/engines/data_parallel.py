@@ -46,14 +46,11 @@ class StateTimes(NamedTuple):
         What computation does not hide, and all of it.
     in_layer
         What every microbatch waits for in each layer, forward and backward.
-    slowed
-        How much longer a stage's last backward pass takes for the gradients that are reduced beside it.
     """
 
     exposed: Floats
     raw: Floats
     in_layer: Numeric
-    slowed: Numeric
 
 
 class DataParallel:
@@ -97,12 +94,11 @@ class DataParallel:
             hidden = self.hidden_s(sent.gather, forward_s) + self.hidden_s(sent.reduce, backward_s)
             raw = sent.rounds * (layers * (sent.gather + sent.reduce) + sent.ends)
             in_layer = (sent.gather + sent.reduce - hidden) * (sent.rounds == num_microbatches)
-            return StateTimes(np.asarray(raw - sent.rounds * layers * hidden), np.asarray(raw), in_layer, 0.0)
+            return StateTimes(np.asarray(raw - sent.rounds * layers * hidden), np.asarray(raw), in_layer)
         sent = self.of_step()
         hidden = self.hidden_s(sent.reduce, layers * backward_s) + self.hidden_s(sent.gather, layers * forward_s)
         raw = np.asarray(sent.reduce + sent.gather)
-        slowed = self.numbers.stack.contention * self.beside_s(sent.reduce, layers * backward_s)
-        return StateTimes(np.asarray(raw - hidden), raw, 0.0, slowed)
+        return StateTimes(np.asarray(raw - hidden), raw, 0.0)
 
     def of_step(self) -> StateExchange:
         """DDP and ZeRO-1/2: gradients once a step, and where the optimizer is sharded, parameters once."""
@@ -163,13 +159,12 @@ class DataParallel:
             time_s = time_s + own * np.greater(experts, 0)
         return time_s
 
-    def beside_s(self, comm_s: Numeric, window_s: Numeric) -> Numeric:
-        """Communication that runs beside computation of ``window_s``. [s]"""
-        return np.minimum(comm_s * self.numbers.stack.overlap_dp, window_s) if self.stack.overlap_dp else 0.0
-
     def hidden_s(self, comm_s: Numeric, window_s: Numeric) -> Numeric:
-        """Communication that computation hides, less the time that it costs the computation beside it. [s]"""
-        return self.beside_s(comm_s, window_s) * (1 - self.numbers.stack.contention)
+        """Communication that computation of ``window_s`` hides, less the time that it costs it. [s]"""
+        if not self.stack.overlap_dp:
+            return 0.0
+        numbers = self.numbers.stack
+        return np.minimum(comm_s * numbers.overlap_dp, window_s) * (1 - numbers.contention)
 
     def optimizer_s(self) -> Floats:
         """Time of the optimizer's step. [s]"""

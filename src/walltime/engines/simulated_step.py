@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 from walltime.engines.stage_times import StageTimes, one
 from walltime.engines.step import StepModel
 from walltime.physics.pipeline_orders import Pass, Place, pipeline_orders
-from walltime.physics.pipeline_simulation import Event, PassTimes, PipelineSimulation, SendTimes
+from walltime.physics.pipeline_simulation import Event, PipelineSimulation, SendTimes
 from walltime.plan import Plan
 
 STREAMS = ("compute", "tp_comm", "cp_comm", "ep_comm", "pp_before", "pp_after", "dp_comm")
@@ -117,11 +116,11 @@ class SimulatedStep:
 
     def _simulated(self) -> list[list[Event]]:
         """Return the passes of each stage in time."""
-        ready_s = [exchange.gather - exchange.gather_beside for exchange in self.exchanges]
+        ready_s = [exchange.wait_before for exchange in self.exchanges]
         simulation = PipelineSimulation(
             self.orders,
             self.times.routes,
-            self._pass_times(),
+            {place: times.passes for place, times in self.places.items()},
             self.send,
             microbatch_s=self.model.numbers.stack.microbatch_s,
             ready_s=ready_s,
@@ -131,23 +130,6 @@ class SimulatedStep:
             found[event.stage].append(event)
         return found
 
-    def _pass_times(self) -> dict[Place, PassTimes]:
-        """Return the time of passes: the first and the last of each chunk are slowed by the exchange beside them.
-
-        Stages that wait for their first microbatch have gathered their parameters when it comes.
-        """
-        contention = self.model.numbers.stack.contention
-        starting = {route[0].stage for route in self.times.routes} if self.has_barrier else range(self.plan.pp)
-        found = {}
-        for place, times in self.places.items():
-            exchange, share = self.exchanges[place.stage], self.times.share(place)
-            found[place] = replace(
-                times.passes,
-                first_forward=share * contention * exchange.gather_beside * (place.stage in starting),
-                last_gradient=share * contention * exchange.reduce_beside,
-            )
-        return found
-
     def _begin_s(self, stage: int) -> float:
         """Return when a stage begins: with the others, or just in time for its first pass."""
         if self.has_barrier:
@@ -155,12 +137,12 @@ class SimulatedStep:
         exchange = self.exchanges[stage]
         first = next(event for event in self.passes[stage] if event.work.kind == "forward")
         microbatch_s = self.model.numbers.stack.microbatch_s
-        return first.from_s - microbatch_s - (exchange.gather - exchange.gather_beside)
+        return first.from_s - microbatch_s - exchange.wait_before
 
     def _reduced_s(self, stage: int) -> float:
         """Return when a stage has exchanged its gradients."""
         exchange = self.exchanges[stage]
-        return self.passes[stage][-1].end_s + exchange.reduce - exchange.reduce_beside
+        return self.passes[stage][-1].end_s + exchange.wait_after
 
     # Events
 
@@ -168,12 +150,12 @@ class SimulatedStep:
         """Return what a stage computes and what it waits for, without a gap from its begin to its end."""
         stream = _Tiled(stage, self.begin_s[stage])
         exchange = self.exchanges[stage]
-        stream.add("exchange", exchange.gather - exchange.gather_beside)
+        stream.add("exchange", exchange.wait_before)
         for event in self.passes[stage]:
             stream.wait_until(event.from_s)
             stream.add("receive", event.start_s - event.from_s, event.work)
             stream.add(event.work.kind, event.duration_s, event.work)
-        stream.add("exchange", exchange.reduce - exchange.reduce_beside)
+        stream.add("exchange", exchange.wait_after)
         stream.wait_until(self.begin_s[stage] + self.busy_s)
         stream.add("optimizer", self.optimizer_s)
         stream.add("overhead", self.fixed_s)

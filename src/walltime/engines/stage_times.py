@@ -67,16 +67,20 @@ class Exchange(NamedTuple):
 
     Attributes
     ----------
-    gather, gather_beside
-        Parameters before the first pass: in all, and beside that pass.
-    reduce, reduce_beside
-        Gradients after the last pass: in all, and beside that pass.
+    gather, wait_before
+        Parameters, gathered from the start on; how long the first pass waits for them.
+    reduce, wait_after
+        Gradients, reduced at the end; how long after the last pass.
+
+    Notes
+    -----
+    A stage waits for what is not hidden, and for the time that the exchange beside its passes costs them.
     """
 
     gather: float
-    gather_beside: float
+    wait_before: float
     reduce: float
-    reduce_beside: float
+    wait_after: float
 
 
 class StageTimes:
@@ -110,11 +114,6 @@ class StageTimes:
         """Return the time of each place."""
         return {place: self._place(place, i, len(route)) for route in self.routes for i, place in enumerate(route)}
 
-    def share(self, place: Place) -> float:
-        """Return which share of its stage's layers a place has."""
-        layers = sum(count for other, count in self.layers.items() if other.stage == place.stage)
-        return self.layers[place] / layers if layers else 0.0
-
     def exchange(self, stage: int) -> Exchange:
         """Return what a stage exchanges once a step."""
         if self.each_pass:
@@ -123,15 +122,14 @@ class StageTimes:
         data, forward_s, backward_s = self.model.data, one(self.forward.total_s), one(self.backward.total_s)
         if self.by_layer is None:
             sent = data.of_step()
-            beside_s = data.beside_s(sent.gather, layers * forward_s), data.beside_s(sent.reduce, layers * backward_s)
-            return Exchange(one(sent.gather), one(beside_s[0]), one(sent.reduce), one(beside_s[1]))
+            gather_s, reduce_s = one(sent.gather), one(sent.reduce)
+            hidden_s = data.hidden_s(gather_s, layers * forward_s), data.hidden_s(reduce_s, layers * backward_s)
+            return Exchange(gather_s, gather_s - one(hidden_s[0]), reduce_s, reduce_s - one(hidden_s[1]))
         sent, table_s = self.by_layer, self._table_s(stage in (0, self.plan.pp - 1))
-        return Exchange(
-            layers * one(sent.gather) + table_s[0],
-            layers * one(data.beside_s(sent.gather, forward_s)),
-            layers * one(sent.reduce) + table_s[1],
-            layers * one(data.beside_s(sent.reduce, backward_s)),
-        )
+        gather_s, reduce_s = layers * one(sent.gather) + table_s[0], layers * one(sent.reduce) + table_s[1]
+        hidden_s = data.hidden_s(sent.gather, forward_s), data.hidden_s(sent.reduce, backward_s)
+        waits_s = gather_s - layers * one(hidden_s[0]), reduce_s - layers * one(hidden_s[1])
+        return Exchange(gather_s, waits_s[0], reduce_s, waits_s[1])
 
     def _place(self, place: Place, position: int, num_places: int) -> PlaceTimes:
         layers = self.layers[place]

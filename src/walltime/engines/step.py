@@ -20,7 +20,6 @@ _WORK = ("matmul", "attention", "memory_bound")
 _COMM = ("tp_comm", "cp_comm", "ep_comm")
 PARTS = (*_WORK, "host", *_COMM, "pp_comm", "dp_comm", "bubble", "optimizer", "overhead")
 """Parts of a step in the order in which they are shown: each is time that nothing else hides."""
-_DRAINED_IN_TURN = ("gpipe", "1f1b")  # the last pass of a stage is what the stage before it waits for
 
 
 @dataclass(frozen=True)
@@ -136,8 +135,6 @@ class StepModel:
         parts["dp_comm"], busy["dp_comm"] = data.exposed, data.raw
         slower = 1 + data.in_layer / layer_s
         parts["bubble"] = slower * self._bubble((forward, backward), ends, layers, has_ends)
-        if self.plans.schedule in _DRAINED_IN_TURN:
-            parts["bubble"] = parts["bubble"] + (self.plans.pp - 1) / self.plans.vpp * data.slowed
         parts["optimizer"] = self.data.optimizer_s()
         fixed = self.numbers.stack.step_s + self.numbers.stack.microbatch_s * count
         parts["overhead"] = fixed + np.zeros_like(self.plans.tp)

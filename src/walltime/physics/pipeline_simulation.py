@@ -19,15 +19,11 @@ class PassTimes:
         The two passes.
     weight_gradient
         The part of ``backward`` that may be put off.
-    first_forward, last_gradient
-        What the first forward pass of a step, and the last that makes weight gradients, take longer than others.
     """
 
     forward: float
     backward: float
     weight_gradient: float = 0.0
-    first_forward: float = 0.0
-    last_gradient: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -142,7 +138,6 @@ class PipelineSimulation:
         self.awaited: dict[_Key, int] = {}
         self.way_free_s: defaultdict[tuple[int, int], float] = defaultdict(float)
         self.met: set[tuple[int, int]] = set()
-        self.extra_s = self._extra_s()
         self.events: list[Event] = []
 
     def run(self) -> list[Event]:
@@ -152,21 +147,6 @@ class PipelineSimulation:
             runnable += self._advance(runnable.pop())
         assert all(self.position[stage] == len(order) for stage, order in enumerate(self.orders)), "a deadlock"
         return self.events
-
-    def _extra_s(self) -> dict[tuple[int, int], float]:
-        """Return what the first and last passes of each place take longer, by stage and position."""
-        extra: dict[tuple[int, int], float] = {}
-        for stage, order in enumerate(self.orders):
-            first: dict[int, int] = {}
-            last: dict[int, int] = {}
-            for i, work in enumerate(order):
-                if work.kind == "forward":
-                    first.setdefault(work.chunk, i)
-                elif work.kind != "input_gradient":
-                    last[work.chunk] = i
-            extra |= {(stage, i): self.times[Place(stage, chunk)].first_forward for chunk, i in first.items()}
-            extra |= {(stage, i): self.times[Place(stage, chunk)].last_gradient for chunk, i in last.items()}
-        return extra
 
     def _advance(self, stage: int) -> list[int]:
         """Do the passes of a stage up to one whose input is not known yet; return the stages that can go on."""
@@ -213,12 +193,11 @@ class PipelineSimulation:
 
     def _duration_s(self, stage: int, work: Pass) -> float:
         times = self.times[Place(stage, work.chunk)]
-        extra_s = self.extra_s.get((stage, self.position[stage]), 0.0)
         if work.kind == "forward":
-            return times.forward + extra_s
+            return times.forward
         if work.kind == "weight_gradient":
-            return times.weight_gradient + extra_s
-        return times.backward + extra_s - (times.weight_gradient if work.kind == "input_gradient" else 0.0)
+            return times.weight_gradient
+        return times.backward - (times.weight_gradient if work.kind == "input_gradient" else 0.0)
 
     def _sent(self, work: Pass, place: Place, done_s: float) -> list[int]:
         """Send a pass's output on; return the stage that waits for it, if one does."""
