@@ -54,7 +54,7 @@ def regular(draw) -> Question:
     question = replace(question, training=training)
     shares = shares_of_stage(question)
     assume(shares["send"] < (0.01 if split else 0.03))
-    assume(shares["dp_comm"] < 0.02)
+    assume(shares["dp_comm"] < (0.02 if plan.sharding == "zero3" else 0.2))
     assume(shares["ends"] < 0.04)
     assume(not split or shares["weight"] < 1)
     return question
