@@ -28,7 +28,7 @@ TRAINING = Training(MODEL, 2048, 16)
 
 def cluster(num_gpus=4, *settings, name="h100-sxm"):
     """A cluster on which memory is short, so that not every plan fits."""
-    made = hardware.override(hardware.cluster(name, num_gpus), list(settings or ("accelerator.memory=0.15x",)))
+    made = hardware.override(hardware.cluster(name, num_gpus), list(settings or ("accelerator.memory=0.08x",)))
     return known_cluster(made)
 
 

@@ -14,7 +14,7 @@ from walltime.search.keep import complexity
 
 from .small import TRAINING, cluster, everything, question
 
-CLUSTERS = (cluster(4), cluster(8), cluster(4, "accelerator.memory=0.06x", name="b200"))
+CLUSTERS = (cluster(4), cluster(8), cluster(4, "accelerator.memory=0.03x", name="b200"))
 PRICES_USD = {"h100-sxm": 2.0, "b200": 3.5}
 HOUR_S = 3600
 

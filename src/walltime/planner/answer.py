@@ -13,7 +13,7 @@ from walltime.planner.option import Option
 from walltime.planner.question import Question
 from walltime.planner.site import Site
 from walltime.problems import NegativeAnswer
-from walltime.search.constraints import Constraints
+from walltime.search.constraints import Constraints, values_of
 from walltime.search.keep import complexity
 from walltime.search.plan_search import Counts, PlanSearch
 from walltime.units import format_time
@@ -115,7 +115,7 @@ class Answer:
         """
         from walltime.planner.recommend import recommend
 
-        given = {name: value if isinstance(value, tuple) else (value,) for name, value in values.items()}
+        given = {name: values_of(name, value) for name, value in values.items()}
         added = Constraints(given) if constraints is None else constraints.and_(Constraints(given))
         asked = self.question.with_constraints(self.question.constraints.and_(added))
 
