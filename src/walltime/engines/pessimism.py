@@ -31,8 +31,8 @@ def pessimistic(cluster: Cluster, stack_id: str) -> Calibration:
 
     Efficiencies and overlaps at the low end, latencies, slowdowns and fixed times at the high end of the range that
     stands beside them in ``data/fitted``; numbers of networks that rows decided, and that have no range, are worse by
-    their 90th-percentile error, or stay where no error is known either. Kernels by themselves stay as they were measured: what they lose in a long run is in
-    what the accelerator sustains.
+    their 90th-percentile error, or stay where no error is known either. Kernels by themselves stay as they were
+    measured: what they lose in a long run is in what the accelerator sustains.
 
     Approximations
     --------------
