@@ -10,7 +10,6 @@ from walltime.catalog.stacks import stack_ids
 from walltime.engines.calibration import calibration
 from walltime.engines.pessimism import pessimistic
 
-
 CHIPS = ("h100-sxm", "a100-sxm-80gb", "b200", "mi300x", "h20", "gb200", "v100-sxm-32gb", "h800", "tpu-v5p")
 RISING = (
     *("dropout_slowdown", "memory_factor", "kernel_gap_s", "host_layer_s", "host_moe_s", "microbatch_s", "step_s"),

@@ -60,8 +60,8 @@ def _late(answer: Answer) -> list[tuple[str, int]]:
 def relaxation(answer: Answer) -> Relaxation | None:
     """Return the smallest relaxation that gives an answer, None if none was found.
 
-    One constraint is dropped before two, and two before all; then the deadline moves; then the batch or the number of accelerators changes
-    by as little as divides; then the cluster grows until the model fits.
+    One constraint is dropped before two, and two before all; then the deadline moves; then the batch or the number of
+    accelerators changes by as little as divides; then the cluster grows until there is an answer.
     """
     steps = (_without_constraints, _later, _divisible, _larger)
     return next((found for step in steps for found in step(answer.question)), None)
