@@ -1,4 +1,4 @@
-"""Write the outputs that README.md and the how-tos show, as this build prints them: ``python docs/generate_outputs.py``.
+"""Write the outputs that pages show, as this build prints them: ``python docs/generate_outputs.py``.
 
 A block of a console after a comment ``output:`` is written whole; ``output 1 3:`` keeps the first and the third
 paragraph. Run it after numbers have changed; `tests/docs` runs the commands and compares.
@@ -15,7 +15,8 @@ from pathlib import Path
 REPO = Path(__file__).parents[1]
 PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*/*.md"))]
 BLOCK = re.compile(
-    r"(?P<head><!-- output(?P<kept>[ \d]*): .*? -->\n\n```console\n\$ (?P<command>walltime [^\n]*)\n).*?(?P<tail>```\n)",
+    r"(?P<head><!-- output(?P<kept>[ \d]*): .*? -->\n\n```console\n\$ (?P<command>walltime [^\n]*)\n)"
+    r".*?(?P<tail>```\n)",
     re.DOTALL,
 )
 PROGRAM = (sys.executable, "-c", "from walltime.cli import main; main()")
