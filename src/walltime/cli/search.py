@@ -1,5 +1,6 @@
 """``walltime search``: which plan should I run, and why do the others lose?"""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,18 @@ from walltime.interop.run_file import run_json, run_toml
 from walltime.plan import plan_warnings
 from walltime.planner import GOALS, Answer, Option, recommend
 from walltime.planner.answer import rejections
+from walltime.planner.option import option
 from walltime.planner.pareto import pareto
 from walltime.planner.reasons import binding, elasticities, losing_parts, survival
 from walltime.planner.relax import excluded, no_plan_text
 from walltime.problems import BadInput, NegativeAnswer
 from walltime.report.search import Reasons, options_table, search_text
+from walltime.validate.cases import Case
 from walltime.validate.ceilings import measured_ceiling
 from walltime.validate.nearby import Neighbourhood
+from walltime.validate.published_runs import same_trainings
 
+_LONG_FRONT = 24
 _NAMES = {
     "tp": "Tensor parallelism",
     "cp": "Context parallelism",
@@ -96,7 +101,7 @@ def command(
     """
     asked = _asked(model, flags)
     if pareto is not None:
-        _show_front(asked, _goals(pareto), as_json=as_json)
+        _show_front(asked, _goals(pareto), flags["top"], as_json=as_json)
         return
     progress = Progress("clusters searched")
     answer = recommend(asked.question, progress)
@@ -138,11 +143,19 @@ def _reasons(answer: Answer, *, pessimistic: bool) -> Reasons:
     by_time = question.goal in ("time", "cost", "gpus")
     return Reasons(
         nearby=Neighbourhood(question.training, chosen.plan, chip, stack).nearest(),
+        others=_others(answer),
         ceiling=measured_ceiling(chip, chosen.plan.precision, stack),
         binding=binding(answer) if by_time else None,
         elasticities=elasticities(answer) if by_time else (),
         survival=survival(answer) if pessimistic else None,
     )
+
+
+def _others(answer: Answer) -> list[tuple[Case, Option]]:
+    """Return the same training as others ran it, their plans estimated like ours."""
+    chosen, question = answer.recommended, answer.question
+    cases = same_trainings(question.training, chosen.cluster.accelerator.id, chosen.plan.num_gpus)
+    return [(case, option(question, chosen.cluster, case.plan)) for case in cases]
 
 
 def _run(asked: Asked, one: Option) -> Run:
@@ -182,7 +195,7 @@ def _goals(text: str) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
 
 
-def _show_front(asked: Asked, goals: tuple[Any, ...], *, as_json: bool) -> None:
+def _show_front(asked: Asked, goals: tuple[Any, ...], top: int | None, *, as_json: bool) -> None:
     progress = Progress("clusters searched")
     front = pareto(asked.question, goals, progress)
     progress.finish()
@@ -193,8 +206,12 @@ def _show_front(asked: Asked, goals: tuple[Any, ...], *, as_json: bool) -> None:
             "search", _inputs(asked), {"goals": list(goals), "front": [_plan(asked, one) for one in front]}, asked.notes
         )
         return
-    click.echo(f"{len(front)} plans than which none is as good by {', '.join(goals)} and better by one\n")
-    click.echo(options_table(front))
+    shown = front[:: max(1, math.ceil(len(front) / (top or _LONG_FRONT)))]
+    click.echo(f"{len(front)} plans than which none is as good by {', '.join(goals)} and better by one")
+    click.echo(
+        f"{len(shown)} of them, from the best by {goals[0]}; --json has all\n" if len(shown) < len(front) else ""
+    )
+    click.echo(options_table(shown))
     for warning in asked.notes:
         click.echo(f"note: {warning}", err=True)
 
@@ -263,6 +280,16 @@ def _document(answer: Answer, reasons: Reasons, run: Run) -> dict[str, Any]:
         "elasticities": [vars(one) | {"plan": str(one.plan)} for one in reasons.elasticities],
         "pessimistic": _survival(reasons),
         "measured_ceiling": _ceiling(reasons, answer.recommended),
+        "same_training": [
+            {
+                "source": case.source_id,
+                "plan": str(one.plan),
+                "published_s": case.step_time_s,
+                "predicted_s": one.time_s,
+                "fits": one.free_bytes >= 0,
+            }
+            for case, one in reasons.others
+        ],
         "nearest_measured": [_nearby(near) for near in reasons.nearby],
     }
 

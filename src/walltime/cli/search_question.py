@@ -11,6 +11,7 @@ from walltime.cli.question import real_cluster, seq_len_of, software_of
 from walltime.hardware import Cluster
 from walltime.plan import Plan
 from walltime.planner import GOALS, Question
+from walltime.planner.sizes import sizes
 from walltime.problems import BadInput, unknown
 from walltime.search.constraints import DEGREES, FIELDS, INNER_DEGREES, Constraints
 from walltime.units import LARGEST_COUNT, LARGEST_SIZE, format_count, parse_quantity, positive, whole, whole_in
@@ -95,16 +96,6 @@ def _clusters(on: str, values: Mapping[str, Any], notes: list[str]) -> Iterator[
     cluster = real_cluster({**values, "on": f"{first}x{match[3]}"}, notes)
     for count in sizes(first, last, cluster):
         yield cluster.with_num_gpus(count)
-
-
-def sizes(first: int, last: int, cluster: Cluster) -> list[int]:
-    """Return the numbers of accelerators of a range: its ends, and four in each doubling, of whole nodes."""
-    node = cluster.network.level_sizes[0] if cluster.network.level_sizes else 1
-    found, size = {first, last}, 1
-    while size <= last:
-        found |= {count for count in (size, size * 5 // 4, size * 3 // 2, size * 7 // 4) if first <= count <= last}
-        size *= 2
-    return sorted(count for count in found if count in (first, last) or count % node == 0 or count < node)
 
 
 def _prices(values: Mapping[str, Any], clusters: tuple[Cluster, ...]) -> Iterator[tuple[str, float]]:

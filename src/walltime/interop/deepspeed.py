@@ -106,7 +106,6 @@ def script_values(run: Run) -> dict[str, Any]:
 
 def _check(run: Run) -> None:
     plan = run.plan
-    check_software(NAME, _STACK, run)
     if plan.precision not in ("bf16", "fp16"):
         raise refusal(NAME, "precision", plan.precision, "its configuration has no such format", "bf16, fp16")
     if plan.pp > 1 and plan.schedule != "1f1b":
@@ -123,6 +122,7 @@ def _check(run: Run) -> None:
     if order_of(run, GROUPS) is None:
         raise refusal(NAME, "order", ",".join(plan.order), "its grid has one order", ",".join(GROUPS))
     _check_activations(run)
+    check_software(NAME, _STACK, run)
 
 
 def _check_activations(run: Run) -> None:

@@ -62,7 +62,6 @@ def uses_fsdp(run: Run) -> bool:
 
 def _check(run: Run) -> None:
     plan, model = run.plan, run.training.model
-    check_software(NAME, STACK, run)
     if plan.pp > 1 and plan.schedule != "1f1b":
         raise refusal(NAME, "schedule", plan.schedule, "its pipelines run 1F1B, interleaved with vpp > 1", "1f1b")
     if order_of(run, GROUPS, _WITHOUT_PIPELINE_LAST) is None:
@@ -83,6 +82,7 @@ def _check(run: Run) -> None:
         raise refusal(NAME, "reshard", False, "Megatron-FSDP drops parameters after the forward pass", "true")
     if uses_fsdp(run) and order_of(run, GROUPS) is None:
         raise refusal(NAME, "order", ",".join(plan.order), "Megatron-FSDP knows one order", ",".join(GROUPS))
+    check_software(NAME, STACK, run)
 
 
 # Parts of a plan

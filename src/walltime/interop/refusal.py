@@ -29,7 +29,8 @@ def check_software(target: str, stack_id: str, run: Run) -> None:
     try:
         check_stack(run.plan, run.training, stack(stack_id))
     except BadInput as problem:
-        raise NegativeAnswer(f"{target} cannot run the plan: {problem}") from None
+        why = str(problem).partition(" Or stack=")[0]  # another stack would not help: the target is what it is
+        raise NegativeAnswer(f"{target} cannot run the plan: {why}") from None
 
 
 def order_of(run: Run, *valid: tuple[str, ...]) -> int | None:

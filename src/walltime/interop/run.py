@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from walltime.catalog import DATASHEET, ModelRecord, parameter_set
 from walltime.engines.stack import Stack, stack
 from walltime.hardware import Cluster
 from walltime.interop.cluster_settings import cluster_settings, is_file
@@ -122,7 +123,9 @@ def _number(value: float) -> int | float:
 
 def _seen_from(name: str, folder: Path | None) -> str:
     """Return a name as it is, the path of a file as seen from a folder."""
-    if folder is None or not is_file(name) or not Path(name).exists() or Path(name).is_absolute():
+    is_the_catalogs = parameter_set(DATASHEET).find(ModelRecord, name) is not None  # meta-llama/Llama-3.1-405B
+    is_path = is_file(name) or (Path(name) / "config.json").is_file()
+    if folder is None or is_the_catalogs or not is_path or Path(name).is_absolute():
         return name
     return f"./{Path(os.path.relpath(name, folder)).as_posix()}"
 

@@ -4,7 +4,7 @@ from walltime.interop.header import header_lines
 from walltime.interop.launch import bash_script, continued, nodes_of, sbatch_lines, torchrun
 from walltime.interop.layer_layout import layers_of_chunks
 from walltime.interop.quoting import Code, call_text, commented
-from walltime.interop.refusal import check_software, order_of, refusal
+from walltime.interop.refusal import order_of, refusal
 from walltime.interop.run import Run
 from walltime.interop.torchtitan_models import Flavor, flavor_of
 from walltime.plan import GROUPS, Plan, num_microbatches
@@ -13,7 +13,6 @@ NAME = "torchtitan"
 CHECKED = "torchtitan 0.3.0"
 STEPS = 100
 """Steps that an exported run takes: enough to compare with the prediction."""
-_STACK = "torchtitan"
 _MODULE = "walltime_run"
 _FUNCTION = "train_config"
 _SCHEDULES = {"1f1b": "1F1B", "gpipe": "GPipe", "zb-v": "ZBVZeroBubble"}
@@ -61,8 +60,8 @@ def torchtitan_files(run: Run, *, slurm: bool) -> dict[str, str]:
 
 
 def _check(run: Run) -> None:
+    """Refuse by the rules of `CHECKED`: the catalog's stacks of torchtitan are of older releases."""
     plan, model = run.plan, run.training.model
-    check_software(NAME, _STACK, run)
     if plan.sharding not in ("zero3", "ddp"):
         raise refusal(NAME, "sharding", plan.sharding, "it shards with FSDP2, parameters too", "zero3, ddp")
     if plan.sharding == "ddp" and plan.cp > 1:

@@ -14,7 +14,7 @@ from walltime.planner.site import Site
 from walltime.search.constraints import Constraints
 from walltime.search.keep import complexity
 from walltime.search.plan_search import Counts
-from walltime.units import format_time
+from walltime.units import format_si, format_time
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,9 +68,15 @@ class Answer:
 
     @property
     def shown(self) -> tuple[Option, ...]:
-        """As many options as were wanted, the recommended one among them."""
-        first = self.options[: self.question.top]
-        return first if self.recommended in first else (*first[:-1], self.recommended)
+        """As many options on the best one's cluster as were wanted, the recommended one among them."""
+        here = [one for one in self.options if one.cluster == self.best.cluster]
+        first = here[: self.question.top]
+        return tuple(first if self.recommended in first else [*first[:-1], self.recommended])
+
+    @property
+    def of_sites(self) -> tuple[Option | None, ...]:
+        """The best option of each site, None where there is none."""
+        return tuple(next((one for one in self.options if one.cluster == site.cluster), None) for site in self.sites)
 
     @property
     def site(self) -> Site:
@@ -136,7 +142,19 @@ class Answer:
         return "\n".join([f"Answer: {self.counts.considered:,} plans considered, the best of each layout", *lines])
 
     def _repr_html_(self) -> str:
-        return html_table(f"Plans for {self.question.training.model.name}", self.to_rows())
+        rows: list[dict[str, object]] = [
+            {
+                "": "recommended" if one is self.recommended else "tie" if one in self.ties else "",
+                "cluster": f"{one.plan.num_gpus} x {one.cluster.id}",
+                "plan": str(one.plan),
+                "step": format_time(one.time_s),
+                "MFU": f"{one.utilization:.1%}",
+                "memory": format_si(one.needed_bytes, "B", 3),
+                **{name: f"{part_s / one.time_s:.1%}" for name, part_s in one.parts_s.items()},
+            }
+            for one in (self.shown if self.options else ())
+        ]
+        return html_table(f"Plans for {self.question.training.model.name}", rows)
 
 
 def plan_complexity(one: Option) -> int:

@@ -11,11 +11,13 @@ from walltime.planner.answer import Answer, rejections
 from walltime.planner.question import Question
 from walltime.planner.recommend import recommend
 from walltime.planner.site import new_search
+from walltime.planner.sizes import sizes
 from walltime.search.keep import Best, Kept
 from walltime.search.plan_search import Criterion, PlanSearch
 from walltime.units import format_count, format_si, format_time
 
-_LARGER = 10  # doublings of a cluster that are tried
+_LARGEST = 2**10  # of how many times the accelerators clusters are tried
+_MEGABYTE = 10**6
 _NEAR = 64  # numbers of accelerators, and of sequences, on either side that are tried
 
 
@@ -36,26 +38,35 @@ class Relaxation:
 
 
 def excluded(answer: Answer) -> list[tuple[str, int]]:
-    """Return what excluded how many plans, most first: rules, constraints as they were said, memory."""
+    """Return what excluded how many plans, most first: rules, constraints as they were said, memory, the deadline."""
     constraints = answer.question.constraints
     counts = rejections(answer.counts)
     names = set(constraints.names())
     said = [(constraints.said(name) if name in names else name, count) for name, count in counts.most_common()]
-    return sorted([*said, *_memory(answer)], key=lambda one: -one[1])
-
-
-def _memory(answer: Answer) -> list[tuple[str, int]]:
-    return [("memory", answer.counts.not_fitting)] if answer.counts.not_fitting else []
+    late = answer.counts.considered - counts.total() - answer.counts.not_fitting
+    found = [*said, ("memory", answer.counts.not_fitting), ("deadline", late)]
+    return sorted([one for one in found if one[1]], key=lambda one: -one[1])
 
 
 def relaxation(answer: Answer) -> Relaxation | None:
     """Return the smallest relaxation that gives an answer, None if none was found.
 
-    One constraint is dropped before two; then the deadline moves; then the batch or the number of accelerators changes
-    by as little as divides; then the cluster grows until the model fits.
+    Less memory stays free; one constraint is dropped before two; then the deadline moves; then the batch or the number
+    of accelerators changes by as little as divides; then the cluster grows until the model fits.
     """
-    steps = (_without_constraints, _later, _divisible, _larger)
+    steps = (_less_free, _without_constraints, _later, _divisible, _larger)
     return next((found for step in steps for found in step(answer.question)), None)
+
+
+def _less_free(question: Question) -> Iterator[Relaxation]:
+    """Yield the most memory that some plan leaves free, if that was too little."""
+    if not question.constraints.min_free_bytes:
+        return
+    relaxed = replace(question, constraints=question.constraints.without("min_free_memory"), goal="memory", top=1)
+    found = recommend(relaxed)
+    if found:
+        free = f"{int(found.best.free_bytes / _MEGABYTE)}MB"
+        yield Relaxation(f"--min-free-memory {free}", _shown(replace(found, options=found.options[:1])))
 
 
 def _without_constraints(question: Question) -> Iterator[Relaxation]:
@@ -105,10 +116,10 @@ def _fits(question: Question, cluster: Cluster) -> bool:
 
 
 def _larger(question: Question) -> Iterator[Relaxation]:
-    """Yield the next doubling of the cluster on which the model fits, else the memory that it lacks."""
+    """Yield the next size of the cluster on which the model fits, else the memory that it lacks."""
     cluster = question.clusters[-1]
-    for doubling in range(1, _LARGER + 1):
-        count = (cluster.num_gpus or 1) * 2**doubling
+    num_gpus = cluster.num_gpus or 1
+    for count in sizes(num_gpus + 1, num_gpus * _LARGEST, cluster):
         kept = _best(new_search(question, cluster.with_num_gpus(count)), "time")
         if kept:
             yield Relaxation(f"--on {count}x{cluster.id}", f"{kept.plan}, {format_time(kept.values[0])} a step")
@@ -134,9 +145,7 @@ def _shown(found: Answer) -> str:
 def no_plan_text(answer: Answer) -> str:
     """Return in one line why there is no plan, and the smallest relaxation."""
     reasons = ", ".join(f"{name} {count:,}" for name, count in excluded(answer))
-    late = answer.question.deadline_s is not None and answer.counts.evaluated > 0
-    what = "no plan meets the deadline" if late else "no plan"
-    said = f"{what}: of {answer.counts.considered:,} plans, excluded by {reasons or 'the deadline'}."
+    said = f"no plan: of {answer.counts.considered:,} plans, excluded by {reasons}."
     relaxed = relaxation(answer)
     if relaxed is None:
         return f"{said} No single change was found that gives one."

@@ -10,6 +10,7 @@ from walltime.planner.reasons import Binding, Elasticity, Survival, losing_parts
 from walltime.report.terminal import table
 from walltime.report.transformer import PARTS, nearby_text
 from walltime.units import format_count, format_si, format_time
+from walltime.validate.cases import Case
 from walltime.validate.ceilings import Ceiling
 from walltime.validate.nearby import Nearby
 from walltime.workload.parameters import num_active_parameters, num_parameters
@@ -42,9 +43,20 @@ RULES = {
 
 @dataclass(frozen=True)
 class Reasons:
-    """What is said beside the plans; parts that were not asked for are None or empty."""
+    """What is said beside the plans; parts that were not asked for are None or empty.
+
+    Attributes
+    ----------
+    nearby
+        Measured rows nearest to the recommendation.
+    others
+        Published and measured runs of the same training, and their plans as the planner estimates them.
+    ceiling, binding, elasticities, survival
+        See `walltime.validate.ceilings` and `walltime.planner.reasons`.
+    """
 
     nearby: Sequence[Nearby] = ()
+    others: Sequence[tuple[Case, Option]] = ()
     ceiling: Ceiling | None = None
     binding: Binding | None = None
     elasticities: Sequence[Elasticity] = ()
@@ -56,10 +68,12 @@ def search_text(answer: Answer, reasons: Reasons) -> str:
     sections = [
         _heading(answer),
         _recommendation(answer, reasons),
+        _sites(answer),
         options_table(answer.shown, answer),
         _considered(answer),
         _binding(answer, reasons.binding),
         _elasticities(reasons.elasticities),
+        _others(answer, reasons.others),
         nearby_text(reasons.nearby),
     ]
     return "\n\n".join(section for section in sections if section)
@@ -184,11 +198,45 @@ def _survival(answer: Answer, found: Survival | None) -> list[str]:
     ]
 
 
+def _sites(answer: Answer) -> str:
+    """Return the best plan of each cluster, empty if there was one cluster."""
+    if len(answer.sites) == 1:
+        return ""
+    pairs = sorted(zip(answer.sites, answer.of_sites, strict=True), key=lambda pair: pair[0].cluster.id)
+    rows = [
+        _site_row(site.cluster.num_gpus or 0, site.cluster.id, one, site.search.counts.evaluated > 0)
+        for site, one in pairs
+    ]
+    run = ["run"] if answer.question.tokens is not None else []
+    header = ["on", "step", "MFU", "tokens/s", "$/Mtoken", "J/token", *run, ""]
+    return table(header, [row if run else [*row[:6], row[-1]] for row in rows])
+
+
+def _site_row(num_gpus: int, cluster: str, one: Option | None, fits: bool) -> list[str]:
+    on = f"{num_gpus} x {cluster}"
+    if one is None:
+        return [on, *[""] * 6, "too slow for the deadline" if fits else "no plan fits"]
+    return [
+        on,
+        format_time(one.time_s),
+        f"{one.utilization:.1%}",
+        format_count(one.tokens_per_s),
+        *_prices(one),
+        f"{one.run_time_s / _DAY_S:,.3g} d",
+        short_plan(one.plan),
+    ]
+
+
+def _prices(one: Option) -> list[str]:
+    cost, energy = one.cost_usd_per_token, one.energy_j_per_token
+    return ["" if cost is None else f"{cost * _MILLION:.3g}", "" if energy is None else f"{energy:.3g}"]
+
+
 def options_table(options: Sequence[Option], answer: Answer | None = None) -> str:
-    """Return plans with their waterfalls: seconds of each part that nothing hides, and where each loses to the best."""
+    """Return plans with their waterfalls, shares of each step that nothing hides, and where each loses to the best."""
     columns = [name for name, parts in _COLUMNS.items() if any(_seconds(one, parts) > 0 for one in options)]
     several = len({(one.cluster.id, one.plan.num_gpus) for one in options}) > 1
-    header = ["", "plan", *(["on"] if several else []), "step", "MFU", "memory", *columns, ""]
+    header = ["", "plan", *(["on"] if several else []), "step", "MFU", "memory", "$/Mtoken", "J/token", *columns, ""]
     rows = [
         [
             _mark(one, answer),
@@ -197,6 +245,7 @@ def options_table(options: Sequence[Option], answer: Answer | None = None) -> st
             format_time(one.time_s),
             f"{one.utilization:.1%}",
             format_si(one.needed_bytes, "B", 3),
+            *_prices(one),
             *(_share(_seconds(one, _COLUMNS[name]), one.time_s) for name in columns),
             _loses(one, answer),
         ]
@@ -248,6 +297,26 @@ def _considered(answer: Answer) -> str:
         ["  compared", f"{counts.evaluated:,}", "the step computed"],
     ]
     return table(["what was searched", "plans", ""], rows)
+
+
+def _others(answer: Answer, others: Sequence[tuple[Case, Option]]) -> str:
+    """Return the same training as others ran it beside the recommendation, empty if nobody did."""
+    if not others:
+        return ""
+    ours_s = answer.recommended.time_s
+    rows = [
+        [
+            case.source_id,
+            short_plan(one.plan),
+            format_time(case.step_time_s or 0.0),
+            format_time(one.time_s),
+            f"{ours_s / one.time_s - 1:+.1%}",
+            "" if one.free_bytes >= 0 else f"needs {format_si(one.needed_bytes, 'B', 3)} by our count",
+        ]
+        for case, one in others
+    ]
+    header = ["this training as others ran it", "plan", "published", "predicted", "recommended against it", ""]
+    return table(header, rows, left=2)
 
 
 def _binding(answer: Answer, found: Binding | None) -> str:

@@ -1,11 +1,11 @@
-"""Famous runs: the speed that a paper printed of a run, for a question that is that run's."""
+"""Famous runs: what a paper printed of a run, for a question that is that run's."""
 
 from functools import cache
 
 from walltime.catalog import data_root
 from walltime.plan import Plan
 from walltime.validate.cases import Case, case_of
-from walltime.validate.measured import read_measured
+from walltime.validate.measured import CORE, read_measured, shipped_files
 from walltime.workload import Training
 from walltime.workload.parameters import num_parameters
 
@@ -28,6 +28,26 @@ def published_run(training: Training, plan: Plan, accelerator: str) -> Case | No
     return next(same, None)
 
 
+def same_trainings(training: Training, accelerator: str, num_gpus: int) -> list[Case]:
+    """Return published and measured runs of the same model and batch on as many accelerators, one a plan.
+
+    Parameters
+    ----------
+    training
+        What is asked about.
+    accelerator, num_gpus
+        Its id in the catalog, and how many.
+    """
+    rows = [row for path in shipped_files() for row in read_measured(path, strict=False) if row.scope == CORE]
+    rows = [row for row in rows if (row.n_gpus, row.seq_len) == (num_gpus, training.seq_len)]
+    measured = (case for row in rows if isinstance(case := case_of(row), Case) and case.step_time_s)
+    found: dict[Plan, Case] = {}
+    for case in (*_published_runs(), *measured):
+        if case.num_gpus == num_gpus and _is_same_training(case, training, accelerator):
+            found.setdefault(case.plan, case)
+    return list(found.values())
+
+
 @cache
 def _published_runs() -> tuple[Case, ...]:
     paths = sorted((data_root() / "published" / "runs").glob("*.csv"))
@@ -36,10 +56,14 @@ def _published_runs() -> tuple[Case, ...]:
 
 
 def _is_same(case: Case, training: Training, plan: Plan, accelerator: str) -> bool:
+    is_same_plan = all(getattr(case.plan, name) == getattr(plan, name) for name in _DEGREES)
+    return is_same_plan and _is_same_training(case, training, accelerator)
+
+
+def _is_same_training(case: Case, training: Training, accelerator: str) -> bool:
     theirs = case.training
     return (
         case.machine.accelerator == accelerator
         and (theirs.seq_len, theirs.batch_seqs) == (training.seq_len, training.batch_seqs)
         and num_parameters(theirs.model) == num_parameters(training.model)
-        and all(getattr(case.plan, name) == getattr(plan, name) for name in _DEGREES)
     )
