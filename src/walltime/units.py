@@ -21,6 +21,8 @@ LARGEST_COUNT = 10**24
 """The largest number of accelerators that is accepted: beyond every cluster of the grids."""
 LARGEST_SIZE = 10**15
 """The largest size of a model or batch that is accepted: its divisors are still found in seconds."""
+LARGEST_TIMELINE = 500_000
+"""The most passes of a step that are placed in time: as many take some seconds, and a viewer still opens them."""
 _UNITS: dict[str, dict[str, float]] = {
     "bytes": _scaled("B", 1.0, _DECIMAL | _BINARY),
     "bytes/s": _scaled("B/s", 1.0, _DECIMAL | _BINARY)

@@ -1,4 +1,4 @@
-"""The verbs from Python: `model`, `cluster`, `estimate`, `search`, `export`, `limits`; the command line's too."""
+"""The verbs from Python: `model`, `cluster`, `estimate`, `timeline`, `search`, `export`, `limits`; commands call these."""
 
 from walltime.api.frontiers import limits
 from walltime.api.names import (
@@ -15,7 +15,7 @@ from walltime.api.names import (
     usual_space,
 )
 from walltime.api.plans import search
-from walltime.api.steps import estimate, export
+from walltime.api.steps import estimate, export, timeline
 
 __all__ = [
     "PREFERRED",
@@ -31,6 +31,7 @@ __all__ = [
     "real_model",
     "search",
     "theory_model",
+    "timeline",
     "usual_seq_len",
     "usual_space",
 ]

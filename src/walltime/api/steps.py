@@ -1,4 +1,4 @@
-"""One plan: how long a step takes under it, and the configuration that launches it."""
+"""One plan: how long a step takes under it, what happens when, and the configuration that launches it."""
 
 from typing import overload
 
@@ -17,6 +17,7 @@ from walltime.interop.run import Run
 from walltime.interop.targets import Files, export_files
 from walltime.plan import MlpPlan, MlpPlanBatch, Plan, PlanBatch, check_plan
 from walltime.problems import BadInput
+from walltime.report.timeline import DrawnTimeline, drawn
 from walltime.search import placed_plan
 from walltime.units import positive
 from walltime.workload import MlpStack, Training, Transformer
@@ -100,6 +101,36 @@ def estimate(
     num_steps = 1.0 if tokens is None else positive(tokens, "tokens") / training.batch_tokens
     plans = PlanBatch.of([plan])
     return transformer.estimate(training, known, plans, software, convention=convention, num_steps=num_steps)
+
+
+def timeline(
+    model: Transformer,
+    cluster: Cluster,
+    plan: Plan,
+    *,
+    batch_seqs: int,
+    seq_len: int | None = None,
+    stack: str | Stack | None = None,
+) -> DrawnTimeline:
+    """Return what each pipeline stage does in a step, and when: a simulation that shares the estimate's numbers.
+
+    Parameters
+    ----------
+    model, cluster, plan, batch_seqs, seq_len, stack
+        As for `estimate`.
+
+    Returns
+    -------
+    DrawnTimeline
+        Events in time; `svg()`, `text()` and `to_rows()` show them.
+
+    Raises
+    ------
+    BadInput
+        The plan does not divide the model or the cluster, or has more passes than are worth drawing.
+    """
+    result = estimate(model, cluster, plan, seq_len=seq_len, batch_seqs=batch_seqs, stack=stack)
+    return drawn(result.timeline())
 
 
 def export(

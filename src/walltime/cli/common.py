@@ -97,7 +97,7 @@ _IN_FILES_OF_REAL_MODELS = {
     **dict.fromkeys(("seq_len", "batch", "tp", "cp", "dp", "pp", "ep", "etp", "vpp", "micro_batch", "shard"), _WHOLE),
     "gradient_bytes": _WHOLE,
     **dict.fromkeys(("sequence_parallel", "reshard", "offload_optimizer", "explain"), _YES_NO),
-    "recompute": _TEXT_OR_YES_NO,
+    **dict.fromkeys(("recompute", "timeline"), _TEXT_OR_YES_NO),
     "recompute_layers": _NUMBER,
 }
 """The same of a real model."""

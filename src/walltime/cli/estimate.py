@@ -18,6 +18,7 @@ from walltime.cli.common import (
     read_scenario,
     reading_options,
 )
+from walltime.cli.timeline import ON_TERMINAL, is_drawing
 from walltime.interop.huggingface import is_config
 from walltime.plan import RECOMPUTES
 from walltime.problems import BadInput, unknown
@@ -34,7 +35,7 @@ _OF_THEORY = (
 _OF_REAL_MODELS = (
     *("batch", "tokens", "cp", "etp", "vpp", "micro_batch", "shard", "sharding", "recompute_layers", "order"),
     *("sequence_parallel", "reshard", "cp_algorithm", "offload_optimizer", "gradient_bytes"),
-    *("stack", "attention", "convention", "explain"),
+    *("stack", "attention", "convention", "explain", "timeline"),
 )
 _ENGINES = ("erdil", "transformer")
 
@@ -128,6 +129,13 @@ real_options = options(
 @plan_options(theory=True)
 @real_options
 @click.option("--explain", is_flag=True, default=None, help="What each part is, and what its numbers stand on.")
+@click.option(
+    "--timeline",
+    is_flag=False,
+    flag_value=ON_TERMINAL,
+    metavar="[FILE.svg]",
+    help="What each pipeline stage does when: in the terminal, or drawn to a file.",
+)
 @law_options
 @_theory_options
 @json_option
@@ -164,6 +172,8 @@ def values_of(model: str | None, flags: dict[str, Any]) -> dict[str, Any]:
     flags = dict.fromkeys((*_OF_BOTH, *_OF_THEORY, *_OF_REAL_MODELS)) | flags
     if model is None and flags["recompute"] not in (None, *RECOMPUTES):
         model, flags = flags["recompute"], flags | {"recompute": "full"}  # MODEL followed a bare --recompute
+    if model is None and flags["timeline"] not in (None, ON_TERMINAL) and not is_drawing(flags["timeline"]):
+        model, flags = flags["timeline"], flags | {"timeline": ON_TERMINAL}  # MODEL followed a bare --timeline
     path = Path(model) if model and api.is_path(model) else None
     is_run = path is not None and path.exists() and not is_config(path) and not _describes_model(read_run_file(path))
     return _values(flags | {"model": None if is_run else model}, path if is_run else None)

@@ -10,6 +10,7 @@ from walltime import api
 from walltime.catalog.fitted import training_record
 from walltime.cli.common import cluster_inputs, emit_json, texts
 from walltime.cli.question import Question, question
+from walltime.cli.timeline import asked_timeline
 from walltime.engines.nearest import nearest_plans_that_fit
 from walltime.engines.transformer import TransformerEstimate
 from walltime.plan import Plan, plan_warnings
@@ -36,10 +37,14 @@ def run(values: Mapping[str, Any], *, as_json: bool) -> None:
     published = published_run(asked.training, asked.plan, asked.cluster.accelerator.id)
     context = Context(around.nearest(), asked.tokens, published)
     instead = None if result.fits[0] else _nearest_plan(asked)
+    shown = asked_timeline(values, result)
     if as_json:
-        emit_json("estimate", _inputs(values, asked, result), _document(result, context, instead), warnings)
+        document = _document(result, context, instead) | {"timeline": shown.document() if shown else None}
+        emit_json("estimate", _inputs(values, asked, result), document, warnings)
     else:
         click.echo(transformer_text(result, context))
+        if shown:
+            shown.echo()
         if values.get("explain"):
             click.echo("\n" + explanation_text(result))
         else:

@@ -1,5 +1,8 @@
 """Data parallelism: what is reduced and gathered, what computation hides, and the optimizer's step."""
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import numpy as np
 
 from walltime.arrays import Floats, Numeric
@@ -11,6 +14,43 @@ from walltime.physics.memory_bound import passes as passes_of
 from walltime.plan import PlanBatch
 from walltime.plan.placement import Span
 from walltime.workload import Training, parameters
+
+
+@dataclass(frozen=True)
+class StateExchange:
+    """What data-parallel ranks send each other, nothing hidden: of a stage and step, or of a layer and round. [s]
+
+    Attributes
+    ----------
+    gather, reduce
+        Of parameters before the forward pass; of gradients (and of parameters again) in the backward pass.
+    ends_gather, ends
+        Of the tables of embedding and output layer, where they are exchanged by themselves: gathered, and in all.
+    rounds
+        How often in a step.
+    """
+
+    gather: Numeric
+    reduce: Numeric
+    ends_gather: Numeric = 0.0
+    ends: Numeric = 0.0
+    rounds: Numeric = 1
+
+
+class StateTimes(NamedTuple):
+    """Communication of data parallelism in a step. [s]
+
+    Attributes
+    ----------
+    exposed, raw
+        What computation does not hide, and all of it.
+    in_layer
+        What every microbatch waits for in each layer, forward and backward.
+    """
+
+    exposed: Floats
+    raw: Floats
+    in_layer: Numeric
 
 
 class DataParallel:
@@ -37,8 +77,8 @@ class DataParallel:
 
     def times_s(
         self, layers: Numeric, forward_s: Numeric, backward_s: Numeric, num_microbatches: Numeric
-    ) -> tuple[Floats, Floats]:
-        """Communication of data parallelism that computation does not hide, and all of it. [s]
+    ) -> StateTimes:
+        """Return how long communication of data parallelism takes in a step, and what of it computation hides.
 
         Parameters
         ----------
@@ -50,29 +90,31 @@ class DataParallel:
             Microbatches of a step.
         """
         if self.plans.sharding == "zero3":
-            return self._fully_sharded(layers, forward_s, backward_s, num_microbatches)
-        return self._per_step(layers, forward_s, backward_s)
+            sent = self.of_layer(num_microbatches)
+            hidden = self.hidden_s(sent.gather, forward_s) + self.hidden_s(sent.reduce, backward_s)
+            raw = sent.rounds * (layers * (sent.gather + sent.reduce) + sent.ends)
+            in_layer = (sent.gather + sent.reduce - hidden) * (sent.rounds == num_microbatches)
+            return StateTimes(np.asarray(raw - sent.rounds * layers * hidden), np.asarray(raw), in_layer)
+        sent = self.of_step()
+        hidden = self.hidden_s(sent.reduce, layers * backward_s) + self.hidden_s(sent.gather, layers * forward_s)
+        raw = np.asarray(sent.reduce + sent.gather)
+        return StateTimes(np.asarray(raw - hidden), raw, 0.0)
 
-    def _per_step(self, layers: Numeric, forward_s: Numeric, backward_s: Numeric) -> tuple[Floats, Floats]:
+    def of_step(self) -> StateExchange:
         """DDP and ZeRO-1/2: gradients once a step, and where the optimizer is sharded, parameters once."""
         links = self.numbers.links
         dense, experts = self.layers * self.dense_layer + self.table, self.layers * self.expert_layer
-        has_experts = bool(np.any(experts))
         if self.plans.sharding == "ddp":
             reduce = links.all_reduce_time_s(dense * self.reduce_bytes, self.groups["data"])
-            if has_experts:
+            if np.any(experts):
                 own = links.all_reduce_time_s(experts * self.reduce_bytes, self.groups["expert_data"])
                 reduce = reduce + own * (experts > 0)
-            gather: Numeric = 0.0
-        else:
-            reduce = self._scattered(dense, experts) + self._replicated(dense, experts)
-            gather = self._gathered(dense, experts) + self.numbers.stack.shard_rank_s * (self.plans.shard - 1)
-        hidden = self._hidden(reduce, layers * backward_s) + self._hidden(gather, layers * forward_s)
-        return np.asarray(reduce + gather - hidden), np.asarray(reduce + gather)
+            return StateExchange(0.0, reduce)
+        reduce = self._scattered(dense, experts) + self._replicated(dense, experts)
+        gather = self._gathered(dense, experts) + self.numbers.stack.shard_rank_s * (self.plans.shard - 1)
+        return StateExchange(gather, reduce)
 
-    def _fully_sharded(
-        self, layers: Numeric, forward_s: Numeric, backward_s: Numeric, count: Numeric
-    ) -> tuple[Floats, Floats]:
+    def of_layer(self, count: Numeric) -> StateExchange:
         """ZeRO-3: for each layer and microbatch, parameters gathered and gradients scattered beside other layers.
 
         What is not dropped after the forward pass is gathered once a microbatch, and in a pipeline once a step, whose
@@ -86,10 +128,9 @@ class DataParallel:
             back = back + gather
         else:
             rounds = np.where(self.plans.pp > 1, 1, count)
-        hidden = self._hidden(gather, forward_s) + self._hidden(back, backward_s)
-        ends = self._gathered(self.table, 0.0) + self._scattered(self.table, 0.0) + self._replicated(self.table, 0.0)
-        raw = rounds * (layers * (gather + back) + ends)
-        return np.asarray(raw - rounds * layers * hidden), np.asarray(raw)
+        gathered = self._gathered(self.table, 0.0)
+        ends = gathered + self._scattered(self.table, 0.0) + self._replicated(self.table, 0.0)
+        return StateExchange(gather, back, gathered, ends, rounds)
 
     def _gathered(self, dense: Numeric, experts: Numeric) -> Floats:
         width = self.stack.weight_bytes
@@ -118,8 +159,8 @@ class DataParallel:
             time_s = time_s + own * np.greater(experts, 0)
         return time_s
 
-    def _hidden(self, comm_s: Numeric, window_s: Numeric) -> Numeric:
-        """Communication that computation hides, less the time that it costs the computation beside it. [s]"""
+    def hidden_s(self, comm_s: Numeric, window_s: Numeric) -> Numeric:
+        """Communication that computation of ``window_s`` hides, less the time that it costs it. [s]"""
         if not self.stack.overlap_dp:
             return 0.0
         numbers = self.numbers.stack

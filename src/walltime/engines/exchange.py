@@ -89,7 +89,11 @@ class Exchange:
             return self.tp_factor * 2 * self.links.all_gather_time_s(message, group)  # a reduce-scatter takes as long
         return self.tp_factor * self.links.all_reduce_time_s(message, group)
 
+    def send_bytes(self) -> Numeric:
+        """Bytes of one microbatch's activations that a rank sends to the next stage. [B]"""
+        split = self.plans.tp if self.plans.sequence_parallel or self.stack.scatter_sends else 1
+        return self.tokens * self.token_bytes / split
+
     def send_s(self) -> Floats:
         """Time to send one microbatch's activations to the next stage. [s]"""
-        split = self.plans.tp if self.plans.sequence_parallel or self.stack.scatter_sends else 1
-        return self.links.send_time_s(self.tokens * self.token_bytes / split, self.groups["pp"])
+        return self.links.send_time_s(self.send_bytes(), self.groups["pp"])

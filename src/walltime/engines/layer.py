@@ -76,13 +76,19 @@ class Layers:
     ----------
     dense, moe
         A layer of either kind, the average over sliding and full attention.
-    ends
-        Embedding, output layer and loss.
+    embedding, head
+        The first and the last stage's own: embedding; last norm, output layer and loss.
     """
 
     dense: Passes
     moe: Passes
-    ends: Passes
+    embedding: Passes
+    head: Passes
+
+    @property
+    def ends(self) -> Passes:
+        """Embedding and output layer together."""
+        return self.head + self.embedding
 
 
 class LayerModel:
@@ -117,7 +123,7 @@ class LayerModel:
             else zero
         )
         moe = attention + self._experts() if np.any(self.model.num_experts) else zero
-        return Layers(dense, moe, self._ends())
+        return Layers(dense, moe, self._embedding(), self._head())
 
     # matmuls
 
@@ -283,19 +289,21 @@ class LayerModel:
             work += self._mlp(m.d_ff_shared) * (np.asarray(m.d_ff_shared) > 0)
         return work
 
-    def _ends(self) -> Passes:
-        """Embedding, last norm, output layer and loss, and those of multi-token prediction; never recomputed."""
+    def _embedding(self) -> Passes:
+        return self._elementwise(self.tokens * self.model.d_model, passes("residual"))
+
+    def _head(self) -> Passes:
+        """Last norm, output layer and loss, and those of multi-token prediction; never recomputed."""
         m, plans = self.model, self.plans
         vocabulary = padded_vocabulary(m.vocab_size, plans.tp, self.stack.vocab_multiple) / plans.tp
         head = self._linear(self.tokens, m.d_model, vocabulary, eight_bit=False)
         loss = self._elementwise(
             self.tokens * vocabulary, passes("loss") if self.stack.fused_loss else passes("loss_unfused")
         )
-        embedding = self._elementwise(self.tokens * m.d_model, passes("residual"))
         predicted = (head + loss) * (1 + m.num_mtp_layers)
         if np.any(m.num_mtp_layers):
             predicted += self._linear(self.tokens, 2 * m.d_model, m.d_model / plans.tp) * m.num_mtp_layers
-        return predicted + embedding
+        return predicted
 
 
 def padded_vocabulary(vocab_size: Numeric, tp: Numeric, multiple: int) -> Floats:

@@ -10,7 +10,7 @@ from walltime.engines.data_parallel import DataParallel
 from walltime.engines.exchange import Exchange, LayerExchange
 from walltime.engines.layer import LayerModel, Passes, Work
 from walltime.engines.stack import Stack
-from walltime.physics.pipeline_schedules import StageTimes, bubble_s, send_waits
+from walltime.physics.pipeline_schedules import Stages, StageTimes, bubble_s, send_waits
 from walltime.plan import PlanBatch
 from walltime.plan.placement import spans
 from walltime.plan.stages import layers_before_stage, layers_of_fullest_stage
@@ -67,7 +67,7 @@ def step_time(training: Training, plans: PlanBatch, stack: Stack, numbers: Calib
     plans, stack, numbers
         How it is split, by what software, and what accelerator, network and software were fitted to.
     """
-    return _Step(training, plans, stack.under(plans), numbers).result()
+    return StepModel(training, plans, stack.under(plans), numbers).result()
 
 
 def without_data_parallelism(training: Training, plans: PlanBatch, stack: Stack, numbers: Calibration) -> StepTime:
@@ -75,22 +75,41 @@ def without_data_parallelism(training: Training, plans: PlanBatch, stack: Stack,
 
     The same numbers as in `step_time`, to the bit; their sum is at most the step under any sharding.
     """
-    return _Step(training, plans, stack.under(plans), numbers).pipeline()[0]
+    return StepModel(training, plans, stack.under(plans), numbers).pipeline()[0]
 
 
 @dataclass
-class _Direction:
-    """The mean layer in one direction, or embedding and output layer, of one microbatch. [s]"""
+class Direction:
+    """The mean layer in one direction, or embedding or output layer or both, of one microbatch. [s]
+
+    Attributes
+    ----------
+    exposed
+        Parts of the pass that nothing else hides, by name as in `PARTS`.
+    raw
+        How long communication of each kind takes, hidden or not.
+    """
 
     exposed: dict[str, Numeric]
     raw: dict[str, Numeric]
 
     @property
     def total_s(self) -> Numeric:
+        """The whole pass. [s]"""
         return sum(self.exposed.values())
 
 
-class _Step:
+class StepModel:
+    """The passes, sends and exchanges of a step, which the closed form adds up and the simulation places in time.
+
+    Parameters
+    ----------
+    training, plans, numbers
+        As for `step_time`.
+    stack
+        What the plans leave of the software's choices (`walltime.engines.stack.Stack.under`).
+    """
+
     def __init__(self, training: Training, plans: PlanBatch, stack: Stack, numbers: Calibration) -> None:
         self.model, self.plans, self.stack, self.numbers = training.model, plans, stack, numbers
         groups = spans(plans, numbers.cluster.network.level_sizes)
@@ -99,23 +118,24 @@ class _Step:
         self.moe_share = self.model.num_moe_layers / self.model.num_layers
         layers = LayerModel(training, plans, stack, numbers).layers()
         self.layer = _mixed(layers.dense, layers.moe, self.moe_share)
-        self.ends = layers.ends
+        self.layers = layers
         self.exchange = Exchange(training, plans, stack, numbers, groups)
-        self.training, self.groups = training, groups
+        self.data = DataParallel(training, plans, stack, numbers, groups)
 
     def result(self) -> StepTime:
+        """Add up a step."""
         step, forward, backward = self.pipeline()
-        data = DataParallel(self.training, self.plans, self.stack, self.numbers, self.groups)
+        layer_s = forward.total_s + backward.total_s
         in_stage = layers_of_fullest_stage(self.num_layers, self.plans.pp, self.plans.vpp)
-        exposed, raw = data.times_s(in_stage, forward.total_s, backward.total_s, self.num_microbatches)
-        parts = step.parts_s | {"dp_comm": exposed, "optimizer": data.optimizer_s()}
-        return StepTime({name: parts[name] for name in PARTS}, step.busy_s | {"dp_comm": raw})
+        data = self.data.times_s(in_stage, forward.total_s, backward.total_s, self.num_microbatches)
+        waits = {"bubble": step.parts_s["bubble"] * (1 + data.in_layer / layer_s), "dp_comm": data.exposed}
+        parts = step.parts_s | waits | {"optimizer": self.data.optimizer_s()}
+        return StepTime({name: parts[name] for name in PARTS}, step.busy_s | {"dp_comm": data.raw})
 
-    def pipeline(self) -> tuple[StepTime, "_Direction", "_Direction"]:
+    def pipeline(self) -> tuple[StepTime, Direction, Direction]:
         """Return everything but data parallelism and optimizer, and the mean layer forward and backward."""
-        comm = self.exchange.layer()
-        forward, backward = self._forward(comm), self._backward(comm)
-        ends = self._end(self.ends.forward), self._end(self.ends.backward)
+        forward, backward = self.directions()
+        ends = self.end(self.layers.ends)
         layer_s, ends_s = forward.total_s + backward.total_s, ends[0].total_s + ends[1].total_s
         layers, has_ends = self._busiest_stage(layer_s, ends_s)
         count = self.num_microbatches
@@ -127,46 +147,92 @@ class _Step:
 
         parts = {name: over_stage(name, "exposed") for name in (*_WORK, "host", *_COMM)}
         busy = {name: over_stage(name, "raw") for name in _COMM}
-        sends = self._sends()
-        parts["pp_comm"], busy["pp_comm"] = sends
-        parts["bubble"] = self._bubble(forward, backward, layers * layer_s + has_ends * ends_s, ends_s)
+        parts["pp_comm"], busy["pp_comm"] = self._sends(np.where(has_ends > 0, layers * layer_s + ends_s, 0), layer_s)
+        parts["bubble"] = self._bubble((forward, backward), ends, layers, has_ends)
         fixed = self.numbers.stack.step_s + self.numbers.stack.microbatch_s * count
         parts["overhead"] = fixed + np.zeros_like(self.plans.tp)
         return StepTime({name: parts[name] for name in PARTS if name in parts}, busy), forward, backward
 
+    def directions(self) -> tuple[Direction, Direction]:
+        """Return forward and backward pass of the mean layer."""
+        comm = self.exchange.layer()
+        return self._forward(comm), self._backward(comm)
+
+    def end(self, passes: Passes) -> tuple[Direction, Direction]:
+        """Return forward and backward pass of embedding, output layer or both."""
+        return self._end(passes.forward), self._end(passes.backward)
+
     def _busiest_stage(self, layer_s: Numeric, ends_s: Numeric) -> tuple[Floats, Floats]:
         """Return the layers of the busiest stage and whether it has embedding and output layer.
 
-        The last stage holds what `walltime.plan.stages` leaves it, and the output layer.
+        The last stage holds what `walltime.plan.stages` leaves it, and the output layer; under ``dualpipe`` an
+        accelerator of the last stage is one of the first, too.
         """
         plans = self.plans
-        most = layers_of_fullest_stage(self.num_layers, plans.pp, plans.vpp)
-        left = self.num_layers - layers_before_stage(self.num_layers, plans.pp, plans.vpp, plans.pp - 1)
-        last = (left * layer_s + ends_s > most * layer_s) | (plans.pp == 1)
-        return np.where(last, left, most), np.where(last, 1, 0)
+        most, left = self._layers_of_stages()
+        share = 1 if plans.schedule != "dualpipe" else np.where(plans.pp > 1, 0.5, 1.0)
+        layers = most + share * (left - most)
+        last = (layers * layer_s + share * ends_s > most * layer_s) | (plans.pp == 1)
+        return np.where(last, layers, most), np.where(last, share, 0)
 
-    def _bubble(self, forward: _Direction, backward: _Direction, busiest_s: Numeric, ends_s: Numeric) -> Floats:
+    def _layers_of_stages(self) -> tuple[Floats, Floats]:
+        """Return the layers of a full stage and of the last."""
         plans = self.plans
-        layer_s = forward.total_s + backward.total_s
-        all_s = self.num_layers * layer_s + ends_s
-        others_s = np.maximum(all_s - busiest_s, 0) / np.maximum(plans.pp - 1, 1)
-        forward_share = forward.total_s / layer_s
-        weight_share = (self.layer.backward.matmul + backward.exposed["host"]) / 2 / layer_s
-        stage = StageTimes(others_s * forward_share, others_s * (1 - forward_share), others_s * weight_share)
-        return bubble_s(plans.schedule, plans.pp, plans.vpp, stage, self.num_microbatches)
+        most = layers_of_fullest_stage(self.num_layers, plans.pp, plans.vpp)
+        return most, self.num_layers - layers_before_stage(self.num_layers, plans.pp, plans.vpp, plans.pp - 1)
 
-    def _sends(self) -> tuple[Floats, Floats]:
-        """Return waits for sends between stages, exposed and in all. [s]"""
-        plans, count = self.plans, self.num_microbatches
-        overlapped = self.numbers.stack.overlap_pp if self.stack.overlap_pp else 0.0
-        send_s = self.exchange.send_s()
-        exposed, raw = (send_waits(plans.pp, plans.vpp, count, share) * send_s for share in (overlapped, 0.0))
-        return exposed, raw
+    def _bubble(
+        self, layer: tuple[Direction, Direction], ends: tuple[Direction, Direction], layers: Floats, has_ends: Floats
+    ) -> Floats:
+        """Return the wait of the busiest stage, which has so many layers, and ends or not. [s]"""
+        plans, weight_s = self.plans, self.weight_gradient_s(layer[1])
+        end_weight_s = self.end_weight_gradient_s(ends[1])
+        most, left = self._layers_of_stages()
 
-    def _forward(self, comm: LayerExchange) -> _Direction:
+        def stage(num_layers: Numeric, num_ends: Numeric) -> StageTimes:
+            return StageTimes(
+                num_layers * layer[0].total_s + num_ends * ends[0].total_s,
+                num_layers * layer[1].total_s + num_ends * ends[1].total_s,
+                num_layers * weight_s + num_ends * end_weight_s,
+            )
+
+        layer_s, ends_s = layer[0].total_s + layer[1].total_s, ends[0].total_s + ends[1].total_s
+        num_others = np.maximum(plans.pp - 1, 1)
+        stages = Stages(
+            busiest=stage(layers, has_ends),
+            others=stage((self.num_layers - layers) / num_others, (1 - has_ends) / num_others),
+            full=stage(most, 0),
+            num_full=np.floor(self.num_layers / most),
+            last=stage(left, 1),
+            last_chunk=np.maximum(left - most * (1 - 1 / plans.vpp), 0) * layer_s + ends_s,
+        )
+        return np.where(plans.pp > 1, bubble_s(plans.schedule, plans.pp, plans.vpp, stages, self.num_microbatches), 0)
+
+    def end_weight_gradient_s(self, backward: Direction) -> Numeric:
+        """Part of the output layer's backward pass that may be put off. [s]"""
+        return (self.layers.head.backward.matmul + backward.exposed["host"]) / 2
+
+    def weight_gradient_s(self, backward: Direction) -> Numeric:
+        """Part of a layer's backward pass that may be put off: half of its matmuls and of its waiting. [s]"""
+        return (self.layer.backward.matmul + backward.exposed["host"]) / 2
+
+    @property
+    def overlap_pp(self) -> float:
+        """Share of a send between stages that runs beside computation."""
+        return self.numbers.stack.overlap_pp if self.stack.overlap_pp else 0.0
+
+    def _sends(self, last_s: Floats, layer_s: Numeric) -> tuple[Floats, Floats]:
+        """Return waits for sends between stages, exposed and in all; ``last_s`` is of the last stage if busiest. [s]"""
+        plans, send_s = self.plans, self.exchange.send_s()
+        excess_s = np.clip(last_s - self._layers_of_stages()[0] * layer_s, 0, send_s)
+        spared = excess_s / np.where(send_s > 0, send_s, 1)
+        of = plans.schedule, plans.pp, plans.vpp, self.num_microbatches
+        return send_waits(*of, self.overlap_pp, spared) * send_s, send_waits(*of, 0.0, 0.0) * send_s
+
+    def _forward(self, comm: LayerExchange) -> Direction:
         return self._direction(self.layer.forward, comm, 1.0, comm.cp, self.layer.forward.attention)
 
-    def _backward(self, comm: LayerExchange) -> _Direction:
+    def _backward(self, comm: LayerExchange) -> Direction:
         """Return the backward pass with its recomputation, which repeats the communication of the forward pass."""
         layer = self.layer
         again = self.plans.recompute_layers if self.plans.recompute == "full" else 0.0
@@ -177,7 +243,7 @@ class _Step:
 
     def _direction(
         self, work: Work, comm: LayerExchange, passes: Numeric, context_s: Numeric, attention_s: Numeric
-    ) -> _Direction:
+    ) -> Direction:
         numbers, moe_share = self.numbers.stack, self.moe_share
         raw = {
             "tp_comm": passes * (comm.tp_dense * (1 - moe_share) + comm.tp_moe * moe_share),
@@ -192,15 +258,15 @@ class _Step:
         }
         host_s = passes * (numbers.host_layer_s * (1 - moe_share) + numbers.host_moe_s * moe_share)
         host = _waiting_s(work.total_s + sum(exposed.values()), host_s)
-        return _Direction(work.by_name() | {"host": host} | exposed, raw)
+        return Direction(work.by_name() | {"host": host} | exposed, raw)
 
     def _overlap_ep(self) -> float:
         """Share of expert traffic that can run beside computation: DualPipe pairs passes so that most of it does."""
         numbers = self.numbers.stack
         return max(numbers.overlap_ep, numbers.overlap_pp) if self.plans.schedule == "dualpipe" else numbers.overlap_ep
 
-    def _end(self, work: Work) -> _Direction:
-        return _Direction(work.by_name() | {"host": _waiting_s(work.total_s, self.numbers.stack.host_layer_s)}, {})
+    def _end(self, work: Work) -> Direction:
+        return Direction(work.by_name() | {"host": _waiting_s(work.total_s, self.numbers.stack.host_layer_s)}, {})
 
 
 def _not_hidden(comm_s: Numeric, share: float, work_s: Numeric) -> Numeric:

@@ -11,6 +11,7 @@ from walltime.engines.calibration import Calibration, calibration
 from walltime.engines.estimate import Estimate
 from walltime.engines.stack import Stack
 from walltime.engines.step import step_time
+from walltime.engines.timeline import Timeline, timeline
 from walltime.engines.transformer_memory import MemoryNumbers, memory_bytes, needed_bytes
 from walltime.engines.what_if import accelerator_ratios
 from walltime.hardware import Cluster
@@ -37,6 +38,8 @@ class TransformerEstimate(Estimate):
         Dense peak at the precision of the plans' matmuls. [FLOP/s]
     hardware_flop
         FLOP of a step that accelerators do, recomputation included, (plans,).
+    numbers
+        The fitted numbers that it stands on.
     """
 
     plans: PlanBatch
@@ -45,6 +48,7 @@ class TransformerEstimate(Estimate):
     convention: Convention
     peak_flop_per_s: float
     hardware_flop: Floats
+    numbers: Calibration
 
     @property
     def utilization(self) -> Floats:
@@ -70,6 +74,10 @@ class TransformerEstimate(Estimate):
     def fits(self) -> Mask:
         """Whether the plan fits the fullest accelerator, (plans,)."""
         return np.asarray(self.needed_bytes <= self.memory_capacity_bytes)
+
+    def timeline(self, index: int = 0) -> Timeline:
+        """Return what each pipeline stage does in a step of one of the plans, and when."""
+        return timeline(self.training, self.cluster, self.plans.plan(index), self.stack, numbers=self.numbers)
 
     def to_rows(self) -> list[dict[str, object]]:
         """One flat dictionary a plan, units in the keys."""
@@ -142,6 +150,7 @@ def estimate(
         convention=convention,
         peak_flop_per_s=numbers.kernels.of(plans.precision)[1],
         hardware_flop=flop + _recomputed_flop(training, plans, stack, convention),
+        numbers=numbers,
     )
     _check_utilization(found)
     return found
