@@ -1,5 +1,6 @@
 """`walltime search`: what it prints, its JSON document, and every flag."""
 
+import itertools
 import json
 import re
 
@@ -376,7 +377,7 @@ def test_front(call):
     assert found["goals"] == ["time", "memory"]
     points = [(plan["step_time_s"], plan["memory_bytes"]) for plan in found["front"]]
     assert points == sorted(points)
-    assert all(later[1] < earlier[1] for earlier, later in zip(points, points[1:], strict=False))
+    assert all(later[1] < earlier[1] for earlier, later in itertools.pairwise(points))
     assert points[0][0] == plans(call(*SMALL, "--json"))[0]["step_time_s"]
 
 

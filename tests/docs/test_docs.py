@@ -104,7 +104,9 @@ def test_commands_work_and_print_what_is_shown(page, tmp_path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names)
-def test_python_works_and_prints_what_is_shown(page):
+def test_python_works_and_prints_what_is_shown(page, tmp_path, monkeypatch):
+    (tmp_path / "tests").symlink_to(REPO / "tests")
+    monkeypatch.chdir(tmp_path)
     scope = {"__name__": "page"}
     for block in blocks_of(page):
         if block.kind == "python":

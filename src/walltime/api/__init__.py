@@ -1,4 +1,4 @@
-"""The verbs from Python: `model`, `cluster`, `estimate`, `timeline`, `search`, `export`, `limits`; commands call these."""
+"""The verbs from Python: `model`, `cluster`, `estimate`, `timeline`, `search`, `export`, `limits`."""
 
 from walltime.api.frontiers import limits
 from walltime.api.names import (

@@ -63,7 +63,7 @@ def relaxation(answer: Answer) -> Relaxation | None:
     """Return the smallest relaxation that gives an answer, None if none was found.
 
     Less memory stays free; one constraint is dropped before two, and two before all; then the deadline moves; then the
-    batch or the number of accelerators changes by as little as divides; then the cluster grows until there is an answer.
+    batch or the number of accelerators changes by as little as divides; then the cluster grows until it does.
     """
     steps = (_less_free, _without_constraints, _later, _divisible, _larger)
     return next((found for step in steps for found in step(answer.question)), None)
