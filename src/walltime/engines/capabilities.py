@@ -19,7 +19,6 @@ from walltime.plan import (
 )
 
 Interleaving = Literal["any", "rounds", "none"]
-INTERLEAVINGS: tuple[Interleaving, ...] = ("any", "rounds", "none")
 """How many microbatches an interleaved pipeline takes: any number, whole rounds of ``pp``, or there is none."""
 ExpertTensor = Literal["1", "tp"]
 EXPERT_TENSORS: tuple[ExpertTensor, ...] = ("1", "tp")

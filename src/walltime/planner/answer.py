@@ -1,7 +1,6 @@
 """The planner's answer: the best plans in order, the one that is recommended, and what was considered."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -180,7 +179,3 @@ def rejections(counts: Counts) -> Counter[str]:
     """Return the rejected plans by rule, rules that rejected none left out."""
     return Counter({name: count for name, count in counts.rejected.items() if count})
 
-
-def options_text(options: Sequence[Option]) -> list[str]:
-    """Return plans in words, one a line."""
-    return [f"{one.plan} on {one.plan.num_gpus} x {one.cluster.id}" for one in options]

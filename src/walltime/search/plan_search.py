@@ -25,7 +25,6 @@ from walltime.search.space import Branch, Space
 from walltime.workload import Training
 
 Criterion = Literal["time", "memory", "energy"]
-CRITERIA: tuple[Criterion, ...] = ("time", "memory", "energy")
 """What plans are compared by: the step [s], memory of the fullest accelerator [B], weighted parts of the step."""
 _FIRST_ROWS = 48  # rows that are looked at first, whose best is a good bar for the rest
 _GROWTH = 8  # rows of a block over those of the block before
