@@ -47,6 +47,8 @@ REFUSED = [
     (LLAMA, {"tp": 7}, "tp=7 does not divide num_heads=128. Nearest: 4, 8."),
     (LLAMA, {"tp": 256}, "tp=256 does not divide num_heads=128. Nearest: 128."),
     (LLAMA, {"cp": 3}, "cp=3 does not divide half of seq_len=4096. Nearest: 2, 4."),
+    (replace(LLAMA, seq_len=9), {"cp": 4}, "cp=4 halves sequences, but seq_len=9 is odd. Valid: cp=1, or an even one."),
+    (replace(LLAMA, seq_len=1), {"cp": 2}, "cp=2 halves sequences, but seq_len=1 is odd. Valid: cp=1, or an even one."),
     (LLAMA, {"cp": 8192}, "cp=8192 does not divide half of seq_len=4096. Nearest: 4096."),
     (
         LLAMA,

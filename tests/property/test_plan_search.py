@@ -208,20 +208,74 @@ def test_plans_are_counted_once(question):
     assert search.space.count(search.rows).sum() == len(list(every_plan(training, cluster, software)))
 
 
+@st.composite
+def constrained(draw):
+    """Constraints of every kind, some of which leave no plan."""
+    values = draw(
+        st.sampled_from(
+            [
+                *({}, {"tp": (1,)}, {"cp": (1, 2)}, {"micro_batch": (2,)}, {"micro_batch": (2, 4), "dp": (1, 2)}),
+                *({"sharding": ("ddp", "zero1")}, {"sharding": ("zero3",), "reshard": (False,)}, {"shard": (1, 2)}),
+                *({"recompute": ("none",)}, {"recompute": ("full",)}, {"recompute_layers": (1.0,)}, {"vpp": (1,)}),
+                *({"schedule": ("1f1b",)}, {"sequence_parallel": (False,)}, {"cp_algorithm": ("all-to-all",)}),
+            ]
+        )
+    )
+    most = draw(st.sampled_from([{}, {"pp": 2}, {"micro_batch": 1}, {"vpp": 2}, {"tp": 1}]))
+    least = draw(st.sampled_from([{}, {"micro_batch": 2}, {"tp": 2}, {"dp": 2}]))
+    return Constraints(values, least, most, draw(st.sampled_from((0.0, 1e9, 1e10))))
+
+
+def obeys(plan, constraints):
+    """Whether a plan is what was asked for, memory aside; a choice that a plan does not make has any value."""
+    unused = {
+        "schedule": plan.pp == 1,
+        "sequence_parallel": plan.tp == 1,
+        "cp_algorithm": plan.cp == 1,
+        "reshard": plan.sharding != "zero3",
+    }
+    for name in constraints.names():
+        field = name.removeprefix("min_").removeprefix("max_")
+        if name == "min_free_memory" or unused.get(field):
+            continue
+        value = getattr(plan, field)
+        value = value or plan.dp if field == "shard" else value
+        value = 0.0 if field == "recompute_layers" and plan.recompute == "none" else value
+        if name.startswith("min_"):
+            holds = value >= constraints.least[field]
+        elif name.startswith("max_"):
+            holds = value <= constraints.most[field]
+        else:
+            holds = value in constraints.values[name]
+        if not holds:
+            return False
+    return True
+
+
+@settings(max_examples=60)
+@given(question=questions(), data=st.data())
+def test_search_with_constraints_is_brute_force_over_what_obeys_them(question, data):
+    training, cluster, name = question
+    software = replace(stack(name), attention="flash2")
+    constraints = data.draw(constrained())
+    allowed = [plan for plan in every_plan(training, cluster, software) if obeys(plan, constraints)]
+    search, best = PlanSearch(training, cluster, software, constraints=constraints), Best(1)
+    search.search(best)
+    assert search.space.count(search.rows).sum() == len(allowed)
+    known = evaluated(allowed, training, cluster, software)
+    times = [time_s for _, time_s, needed, _ in known if needed <= search.capacity_bytes]
+    found = [kept.values[0] for kept in best.ranked()]
+    assert bool(found) == bool(times)
+    assert not times or found[0] == pytest.approx(min(times), rel=ROUNDING)
+
+
 @settings(max_examples=30)
 @given(question=questions(), data=st.data())
 def test_constraints_count_what_they_exclude(question, data):
     """Searching with constraints is searching the plans that obey them; narrowing a search is no different."""
     training, cluster, name = question
     software = replace(stack(name), attention="flash2")
-    constraints = Constraints(
-        data.draw(
-            st.sampled_from(
-                [{"tp": (1,)}, {"sharding": ("ddp", "zero1")}, {"recompute": ("none",)}, {"vpp": (1,)}, {"cp": (1, 2)}]
-            )
-        ),
-        most=data.draw(st.sampled_from([{}, {"pp": 2}, {"micro_batch": 1}])),
-    )
+    constraints = data.draw(constrained())
     direct = PlanSearch(training, cluster, software, constraints=constraints)
     narrowed = PlanSearch(training, cluster, software).narrowed(constraints)
     assert direct.counts == narrowed.counts

@@ -14,7 +14,7 @@ from walltime.planner import Answer, Goal, Question, recommend
 from walltime.planner.relax import no_plan_text
 from walltime.problems import BadInput, NegativeAnswer
 from walltime.search import Search
-from walltime.search.constraints import Constraints
+from walltime.search.constraints import Constraints, values_of
 from walltime.units import format_si
 from walltime.workload import MlpStack, Training, Transformer
 
@@ -122,14 +122,16 @@ def search(
     if batch_seqs is None:
         raise BadInput("batch_seqs is not given. Valid: sequences in a step, for example batch_seqs=2048.")
     clusters = [cluster] if isinstance(cluster, Cluster) else list(cluster)
-    values = {name: value if isinstance(value, tuple | list) else (value,) for name, value in (fix or {}).items()}
     question = Question(
         training=Training(model, usual_seq_len(model) if seq_len is None else seq_len, batch_seqs),
         clusters=tuple(known_cluster(one) for one in clusters),
         stack=stack if isinstance(stack, Stack) else _stack(stack or USUAL_STACK),
         goal=goal,
         constraints=Constraints(
-            {name: tuple(value) for name, value in values.items()}, least or {}, most or {}, min_free_bytes
+            {name: values_of(name, value) for name, value in (fix or {}).items()},
+            least or {},
+            most or {},
+            min_free_bytes,
         ),
         precisions=tuple(precisions),
         top=top,

@@ -100,7 +100,12 @@ def command(
     walltime search mixtral-8x7b --on 256xh100-sxm --on 256xb200 --batch 1024 --goal cost
     """
     asked = _asked(model, flags)
+    if save is not None:
+        _check_save(Path(save))
+    if pessimistic and asked.question.goal in ("memory", "energy"):
+        raise BadInput(f"pessimistic is about step times, not goal={asked.question.goal}. Valid: time, cost or gpus.")
     if pareto is not None:
+        _check_front(flags, save=save, pessimistic=pessimistic)
         _show_front(asked, _goals(pareto), flags["top"], as_json=as_json)
         return
     progress = Progress("clusters searched")
@@ -163,10 +168,18 @@ def _run(asked: Asked, one: Option) -> Run:
     return Run(asked.model, question.training, one.cluster, one.plan, question.stack, question.tokens)
 
 
-def _save(run: Run, path: Path) -> None:
-    """Write the run file of the recommended plan."""
+def _check_save(path: Path) -> None:
+    """Refuse a file that cannot be written before a long search, not after."""
     if path.suffix not in (".toml", ".json"):
         raise BadInput(f"save={path} must end in .toml or .json.")
+    if path.is_dir():
+        raise BadInput(f"save={path} is a folder. Valid: a file in it.")
+    if not path.parent.is_dir():
+        raise BadInput(f"save={path}: there is no folder {path.parent}.")
+
+
+def _save(run: Run, path: Path) -> None:
+    """Write the run file of the recommended plan."""
     text = run_json(run, path.parent) if path.suffix == ".json" else run_toml(run, path.parent)
     try:
         path.write_text(text, encoding="utf-8")
@@ -193,6 +206,14 @@ def _no_plan(asked: Asked, answer: Answer, *, as_json: bool) -> None:
 
 def _goals(text: str) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+
+
+def _check_front(flags: dict[str, Any], *, save: str | None, pessimistic: bool) -> None:
+    """Refuse what is about one best plan."""
+    given = {"goal": flags["goal"], "save": save, "pessimistic": pessimistic or None}
+    for name, value in given.items():
+        if value is not None:
+            raise BadInput(f"{name}: --pareto has no one best plan. Valid: --pareto or --{name}, not both.")
 
 
 def _show_front(asked: Asked, goals: tuple[Any, ...], top: int | None, *, as_json: bool) -> None:

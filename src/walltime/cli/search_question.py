@@ -68,7 +68,7 @@ def search_question(values: Mapping[str, Any]) -> Asked:
         goal=goal,
         constraints=_constraints(values),
         precisions=_precisions(values),
-        top=whole(values.get("top") or Question.top, "top", LARGEST_SIZE),
+        top=whole(typed(values, "top", int, Question.top), "top", LARGEST_SIZE),
         tokens=None if tokens is None else parse_quantity(str(tokens), "tokens", "tokens"),
         deadline_s=None if deadline is None else parse_quantity(str(deadline), "seconds", "deadline"),
         price_usd_per_gpu_hour=dict(_prices(values, clusters)),
@@ -152,6 +152,8 @@ def _constraints(values: Mapping[str, Any]) -> Constraints:
         if not separator:
             raise BadInput(f"fix={text!r} is not field=value. Valid: for example sharding=zero3.")
         name = name.strip().replace("-", "_")
+        if name == "precision":
+            raise BadInput(f"fix={text}: number formats have a flag of their own. Valid: --precision {given}.")
         if name not in FIELDS:
             raise unknown("field in --fix", name, FIELDS)
         if name in allowed:

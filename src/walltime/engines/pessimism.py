@@ -13,7 +13,7 @@ from walltime.physics.links import LinkLevel
 _MORE_IS_WORSE = {
     *("dropout_slowdown", "memory_factor", "kernel_gap_s", "host_layer_s", "host_moe_s", "microbatch_s", "step_s"),
     *("contention", "tp_factor", "shard_rank_s"),
-    *("start_s", "hop_s", "tree_start_s", "tree_hop_s", "peer_s", "relay_s"),
+    *("start_s", "hop_s", "tree_start_s", "tree_hop_s", "peer_s", "relay_s", "copy_share"),
 }
 _LESS_IS_WORSE = {
     *("sustained", "sustained_8bit", "sustained_attention", "memory_efficiency", "flash1_share"),
@@ -31,8 +31,8 @@ def pessimistic(cluster: Cluster, stack_id: str) -> Calibration:
 
     Efficiencies and overlaps at the low end, latencies, slowdowns and fixed times at the high end of the range that
     stands beside them in ``data/fitted``; numbers of networks that rows decided, and that have no range, are worse by
-    their 90th-percentile error. Kernels by themselves stay as they were measured: what they lose in a long run is in
-    what the accelerator sustains.
+    their 90th-percentile error, or stay where no error is known either. Kernels by themselves stay as they were
+    measured: what they lose in a long run is in what the accelerator sustains.
 
     Approximations
     --------------

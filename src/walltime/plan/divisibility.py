@@ -124,6 +124,8 @@ def _check_context(plan: Plan, training: Training) -> None:
     """Ring attention gives each rank an early and a late piece, so that causal work is even."""
     seq_len, heads = training.seq_len, training.model.num_heads
     if plan.cp > 1 and plan.cp_algorithm == "ring":
+        if seq_len % 2:
+            raise BadInput(f"cp={plan.cp} halves sequences, but seq_len={seq_len} is odd. Valid: cp=1, or an even one.")
         must_divide("cp", plan.cp, "half of seq_len", seq_len // 2)
     elif plan.cp > 1:
         must_divide("cp", plan.cp, "seq_len", seq_len)

@@ -7,13 +7,15 @@ from functools import cached_property
 from typing import Any
 
 from walltime.display import html_table
+from walltime.hardware import Cluster
 from walltime.plan import PlanBatch
 from walltime.planner.option import Option
 from walltime.planner.question import Question
 from walltime.planner.site import Site
-from walltime.search.constraints import Constraints
+from walltime.problems import NegativeAnswer
+from walltime.search.constraints import Constraints, values_of
 from walltime.search.keep import complexity
-from walltime.search.plan_search import Counts
+from walltime.search.plan_search import Counts, PlanSearch
 from walltime.units import format_si, format_time
 
 
@@ -46,7 +48,15 @@ class Answer:
 
     @property
     def best(self) -> Option:
-        """The best plan by the goal."""
+        """The best plan by the goal.
+
+        Raises
+        ------
+        NegativeAnswer
+            There is no plan.
+        """
+        if not self.options:
+            raise NegativeAnswer(f"no plan among {self.counts.considered:,}.")
         return self.options[0]
 
     @cached_property
@@ -109,12 +119,16 @@ class Answer:
         values
             Fields of a plan: ``tp=8``, ``sharding="zero3"``, or several values that are allowed: ``pp=(8, 16)``.
         """
-        from walltime.planner.recommend import narrowed
+        from walltime.planner.recommend import recommend
 
-        given = {name: value if isinstance(value, tuple) else (value,) for name, value in values.items()}
+        given = {name: values_of(name, value) for name, value in values.items()}
         added = Constraints(given) if constraints is None else constraints.and_(Constraints(given))
         asked = self.question.with_constraints(self.question.constraints.and_(added))
-        return narrowed(asked, [site.search.narrowed(added) for site in self.sites])
+
+        def known(cluster: Cluster) -> PlanSearch | None:
+            return next((site.search.narrowed(added) for site in self.sites if site.cluster == cluster), None)
+
+        return recommend(asked, known=known)
 
     def to_rows(self) -> list[dict[str, Any]]:
         """One flat dictionary an option, units in the keys."""

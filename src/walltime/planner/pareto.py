@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from walltime.planner.option import Option, option
 from walltime.planner.question import GOALS, Goal, Question
-from walltime.planner.recommend import in_time
+from walltime.planner.recommend import distinct, in_time
 from walltime.planner.site import new_search
-from walltime.problems import BadInput
+from walltime.problems import unknown
 from walltime.search.keep import Front
 
 _WITHIN_A_CLUSTER = ("time", "memory", "energy")
@@ -41,15 +41,17 @@ def pareto(
     """
     for goal in goals:
         if goal not in GOALS:
-            raise BadInput(f"pareto={goal} is no goal. Valid: {', '.join(GOALS)}.")
-    criteria = [name for name in _WITHIN_A_CLUSTER if name in goals or (name == "time" and {"cost", "gpus"} & {*goals})]
+            raise unknown("goal in --pareto", goal, GOALS)
+    by_time = question.deadline_s is not None or {"cost", "gpus"} & {*goals}
+    criteria = [name for name in _WITHIN_A_CLUSTER if name in goals or (name == "time" and by_time)]
     found: list[Option] = []
-    for number, cluster in enumerate(question.clusters, 1):
+    clusters = distinct(question.clusters)
+    for number, cluster in enumerate(clusters, 1):
         front = Front()
         new_search(question, cluster).search(front, tuple(criteria))  # type: ignore[arg-type]
         found += in_time(question, (option(question, cluster, kept.plan) for kept in front.found))
         if progress:
-            progress(number, len(question.clusters))
+            progress(number, len(clusters))
     values = [tuple(one.value(goal)[0] for goal in goals) for one in found]
     best = [
         one

@@ -1,5 +1,6 @@
 """What is asked of the planner: a training, the clusters it may run on, what is best, and what is required."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -16,6 +17,8 @@ from walltime.workload import Training
 Goal = Literal["time", "cost", "energy", "memory", "gpus"]
 GOALS: tuple[Goal, ...] = ("time", "cost", "energy", "memory", "gpus")
 """Least step time; least cost or energy of a token; least memory on the fullest accelerator; fewest accelerators."""
+LARGEST_CLUSTER = 10**7
+"""Accelerators of the largest cluster that is searched: any number of its divisors is still tried in seconds."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,12 @@ class Question:
         whole(self.top, "top")
         if not self.clusters:
             raise BadInput("no cluster is named. Valid: --on 2048xh100-sxm.")
+        for cluster in self.clusters:
+            whole(cluster.num_gpus or 1, "number of accelerators", LARGEST_CLUSTER)
+        if self.tokens is not None:
+            positive(self.tokens, "tokens")
+        for chip, usd in self.price_usd_per_gpu_hour.items():
+            positive(usd, f"price of {chip}")
         for precision in self.precisions:
             if precision not in PRECISIONS:
                 raise unknown("precision", precision, PRECISIONS)
@@ -88,3 +97,8 @@ class Question:
     def num_steps(self) -> float:
         """Steps of the whole run; one if no tokens were asked for."""
         return 1.0 if self.tokens is None else self.tokens / self.training.batch_tokens
+
+    @property
+    def most_step_s(self) -> float:
+        """Step time with which the run ends at the deadline; infinity if there is none. [s]"""
+        return math.inf if self.deadline_s is None else self.deadline_s / self.num_steps

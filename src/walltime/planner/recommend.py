@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 
 from walltime.catalog.accuracy import step_time_median_error
+from walltime.hardware import Cluster
 from walltime.planner.answer import Answer
 from walltime.planner.option import Option
 from walltime.planner.question import Question
@@ -13,7 +14,9 @@ from walltime.search.plan_search import PlanSearch
 Progress = Callable[[int, int], None]
 
 
-def recommend(question: Question, progress: Progress | None = None) -> Answer:
+def recommend(
+    question: Question, progress: Progress | None = None, known: Callable[[Cluster], PlanSearch | None] | None = None
+) -> Answer:
     """Search every cluster of a question and recommend a plan.
 
     Plans that are as good as the best within the validated error of step times are ties, and of these the simplest is
@@ -28,14 +31,17 @@ def recommend(question: Question, progress: Progress | None = None) -> Answer:
         What is asked.
     progress
         Called with clusters searched and clusters in all.
+    known
+        Returns what a search on a cluster knows already, if anything.
     """
     sites: list[Site] = []
     found: list[Option] = []
-    clusters = sorted(question.clusters, key=lambda one: one.num_gpus or 0)
+    clusters = sorted(distinct(question.clusters), key=lambda one: one.num_gpus or 0)
     for number, cluster in enumerate(clusters, 1):
         if question.goal == "gpus" and found and (cluster.num_gpus or 0) > found[0].plan.num_gpus:
             break
-        site = searched(question, new_search(question, cluster), step_time_median_error())
+        search = (known and known(cluster)) or new_search(question, cluster)
+        site = searched(question, search, step_time_median_error())
         sites.append(site)
         found += in_time(question, options_of(question, site))
         if progress:
@@ -43,11 +49,13 @@ def recommend(question: Question, progress: Progress | None = None) -> Answer:
     return answer(question, sites, found)
 
 
-def narrowed(question: Question, searches: Iterable[PlanSearch]) -> Answer:
-    """Return the answer to a question whose searches are already there."""
-    sites = [searched(question, search, step_time_median_error()) for search in searches]
-    options = [one for site in sites for one in in_time(question, options_of(question, site))]
-    return answer(question, sites, options)
+def distinct(clusters: Iterable[Cluster]) -> list[Cluster]:
+    """Return each cluster once, in order."""
+    found: list[Cluster] = []
+    for cluster in clusters:
+        if cluster not in found:
+            found.append(cluster)
+    return found
 
 
 def in_time(question: Question, options: Iterable[Option]) -> list[Option]:

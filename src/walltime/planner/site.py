@@ -53,8 +53,10 @@ def new_search(question: Question, cluster: Cluster) -> PlanSearch:
 
 def searched(question: Question, search: PlanSearch, tie: float) -> Site:
     """Return what a search finds, of plans as good as the best within ``tie`` the simplest."""
-    best = Best(question.top, tie)
-    search.search(best, (criterion(question),))
+    best = Best(question.top, tie, most=question.most_step_s)
+    own: Criterion = criterion(question)
+    also_time = own != "time" and question.deadline_s is not None
+    search.search(best, (own, "time") if also_time else (own,))
     return Site(search.cluster, search, tuple(best.ranked()), best.simplest())
 
 

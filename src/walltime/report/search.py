@@ -194,7 +194,7 @@ def _survival(answer: Answer, found: Survival | None) -> list[str]:
         return [f"  survives   {taken}: {rest}"]
     return [
         f"  DOES NOT SURVIVE  {taken}, where {short_plan(found.best_plan)} takes "
-        f"{format_time(found.best_time_s)}, {found.regret:.1%} less"
+        f"{format_time(found.best_time_s)}, {1 - found.best_time_s / found.time_s:.1%} less"
     ]
 
 

@@ -35,6 +35,7 @@ _MOST_ROWS = 60
 _MOST_RECTANGLES = 1500
 _ROW, _SMALL_ROW, _LEAST_ROW, _GAP = 24, 9, 7, 3
 _LEGEND_STEP, _LETTER, _THIN = 34, 6.4, 0.05
+_LETTER_WIDTH = 0.66  # of its size, bold
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,19 @@ def timeline_svg(timeline: Timeline) -> str:
     drawn = _merged if many else _rectangles
     body = [
         f'<rect width="{_WIDTH}" height="{bottom + _AXIS + _LEGEND:.0f}" fill="#FFFFFF"/>',
-        f'<text x="{_LEFT}" y="22" font-size="15" font-weight="600">{escape(first)}</text>',
-        f'<text x="{_LEFT}" y="41" font-size="12">{escape(second)}</text>',
+        f'<text x="{_LEFT}" y="22" font-size="{_fitting(first, 15):.1f}" font-weight="600">{escape(first)}</text>',
+        f'<text x="{_LEFT}" y="41" font-size="{_fitting(second, 12):.1f}">{escape(second)}</text>',
         *(line for row in rows for line in _labelled(row)),
         *(line for row in rows for line in drawn(events[row.stage, row.stream], row, timeline)),
         *_axis(timeline.end_s, bottom),
         *_legend(events, rows, bottom + _AXIS),
     ]
     return _svg(bottom + _AXIS + _LEGEND, f"{first}. {second}", _description(timeline), body)
+
+
+def _fitting(line: str, size: float) -> float:
+    """Return the size of letters, or a smaller one with which a line fits the drawing. [px]"""
+    return min(size, (_WIDTH - _LEFT - _RIGHT) / (_LETTER_WIDTH * len(line)))
 
 
 def _svg(height: float, name: str, description: str, body: Sequence[str]) -> str:

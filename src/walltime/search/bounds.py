@@ -82,13 +82,15 @@ def least_bytes(space: Space, rows: Rows, stack: Stack, numbers: MemoryNumbers, 
     bound = np.full(len(rows), np.inf)
     left = np.arange(len(rows))
     if all(kind.reshard for kind in space.shardings()):  # then the smallest micro-batch needs least
-        first = np.flatnonzero(rows.plans.micro_batch == 1)
-        bound[first] = _least_bytes(space, rows.take(first), stack, numbers, enough_bytes)
         of_layout = np.full(int(rows.layout.max(initial=-1)) + 1, np.inf)
+        np.minimum.at(of_layout, rows.layout, rows.plans.micro_batch)
+        is_first = rows.plans.micro_batch == of_layout[rows.layout]
+        first = np.flatnonzero(is_first)
+        bound[first] = _least_bytes(space, rows.take(first), stack, numbers, enough_bytes)
         of_layout[rows.layout[first]] = bound[first]
         fits = of_layout[rows.layout] <= enough_bytes
         bound = np.where(fits, bound, of_layout[rows.layout])
-        left = np.flatnonzero(fits & (rows.plans.micro_batch > 1)) if enough_bytes else left
+        left = np.flatnonzero(fits & ~is_first) if enough_bytes else left
     bound[left] = _least_bytes(space, rows.take(left), stack, numbers, enough_bytes)
     return bound
 

@@ -10,7 +10,7 @@ from walltime.arrays import Floats, Mask
 from walltime.engines.capabilities import Capabilities
 from walltime.plan import CONTEXT_ALGORITHMS, PIPELINE_SCHEDULES, PRECISIONS, RECOMPUTES, SHARDINGS, Plan
 from walltime.problems import BadInput, unknown
-from walltime.units import whole
+from walltime.units import format_si, positive, whole
 
 DEGREES = ("tp", "cp", "dp", "pp", "ep", "etp", "micro_batch")
 """Fields of a plan that a layout and its micro-batch decide."""
@@ -35,6 +35,7 @@ _VALID: Mapping[str, tuple[Any, ...]] = {
     "recompute": RECOMPUTES,
     "sequence_parallel": (True, False),
     "cp_algorithm": CONTEXT_ALGORITHMS,
+    "offload_optimizer": (True, False),
 }
 _ALSO = {
     "sharding": ("pipeline_sharding",),
@@ -73,9 +74,8 @@ class Constraints:
                 if name not in (*DEGREES, "vpp", "shard"):
                     raise unknown(f"degree in --{kind}", name, (*DEGREES, "vpp", "shard"))
                 whole(bound, f"{kind}_{name}")
-        for name in self.least.keys() & self.most.keys():
-            if self.least[name] > self.most[name]:
-                raise BadInput(f"min_{name}={self.least[name]} is more than max_{name}={self.most[name]}.")
+        if self.min_free_bytes:
+            positive(self.min_free_bytes, "min_free_memory")
 
     def names(self) -> list[str]:
         """Return each constraint as it is said: ``tp``, ``max_pp``, ``sharding``."""
@@ -85,7 +85,7 @@ class Constraints:
     def said(self, name: str) -> str:
         """Return one constraint with its value: ``tp=8``."""
         if name == "min_free_memory":
-            return f"min_free_memory={self.min_free_bytes:g}"
+            return f"min_free_memory={format_si(self.min_free_bytes, 'B').replace(' ', '')}"
         if name not in self.values:
             return f"{name}={(self.least if name.startswith('min_') else self.most)[degree_of(name)]}"
         return f"{name}={','.join(_shown(value) for value in self.values[name])}"
@@ -149,6 +149,14 @@ class Constraints:
         return replace(runs, **kept)
 
 
+def values_of(name: str, given: Any) -> tuple[Any, ...]:
+    """Return the values that a person allows: one, or several in a tuple or a list; an order is one value."""
+    one = not isinstance(given, tuple | list) or (name == "order" and all(isinstance(kind, str) for kind in given))
+    if one:
+        return (tuple(given) if isinstance(given, list) else given,)
+    return tuple(given)
+
+
 def degree_of(name: str) -> str:
     """Return the field of a plan that a constraint is about: ``pp`` of ``max_pp``."""
     return name[len("min_") :] if name.startswith(("min_", "max_")) else name
@@ -156,17 +164,20 @@ def degree_of(name: str) -> str:
 
 def _check_values(name: str, values: tuple[Any, ...]) -> None:
     if name not in FIELDS:
-        near = {"free_memory": "min_free_memory"}
-        raise unknown("field in a constraint", name, [*FIELDS, *near])
+        raise unknown("field in a constraint", name, FIELDS)
+    if name == "offload_optimizer" and len(values) > 1:
+        raise BadInput("offload_optimizer: all plans have it or none does. Valid: true, or false.")
     if not values:
         raise BadInput(f"{name}= has no value.")
     for value in values:
         if name in (*DEGREES, "vpp", "shard"):
             whole(value, name)
         elif name in _VALID and value not in _VALID[name]:
-            raise unknown(name, value, _VALID[name])
+            raise unknown(name, value, map(_shown, _VALID[name]))
         elif name == "order":
             Plan(order=tuple(value))
+        elif name == "recompute_layers" and not (isinstance(value, int | float) and 0 <= value <= 1):
+            raise BadInput(f"recompute_layers={value} must be a number between 0 and 1.")
 
 
 def _among(choices: Iterable[Any], allowed: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -74,21 +74,24 @@ class Best:
         Share by which a plan may be worse than the best and still be kept.
     bar
         What is worse than this is not kept.
+    most
+        What is more than this by the last criterion is not kept.
     """
 
     count: int
     tie: float = 0.0
     bar: float = np.inf
+    most: float = np.inf
     _found: dict[tuple[int, int], Kept] = field(default_factory=dict)
 
     def passes(self, bounds: Floats) -> Mask:
         """Whether a plan with this lower bound could be among what is kept, (plans,)."""
-        return np.asarray(bounds[0] <= self.bar * SLACK)
+        return np.asarray((bounds[0] <= self.bar * SLACK) & (bounds[-1] <= self.most * SLACK))
 
     def offer(self, layout: Indices, plans: PlanBatch, values: Floats) -> None:
         """Keep the best of each layout and complexity."""
         value = values[0]
-        index = np.flatnonzero(value <= self.bar * SLACK)
+        index = np.flatnonzero(self.passes(values))
         if not len(index):
             return
         complicated = complexity(plans)[index]

@@ -117,7 +117,7 @@ def context_divides(plans: PlanBatch, training: Training) -> tuple[Mask, Mask]:
     """Whether context parallelism divides sequences, as a ring in two pieces a rank, and heads, by exchanging them."""
     seq_len, heads = training.seq_len, training.model.num_heads
     single = plans.cp == 1
-    ring = (seq_len // 2) % plans.cp == 0
+    ring = seq_len % (2 * plans.cp) == 0
     exchange = (seq_len % plans.cp == 0) & (np.floor(heads / plans.tp) % plans.cp == 0)
     return single | ring, ~single & exchange
 

@@ -160,9 +160,11 @@ class PlanSearch:
         """Count what each constraint excludes of the plans that those before it left; return the rows that are left."""
         left = np.arange(len(rows))
         for name in DEGREES:
-            for said, allowed in asked.checks(name, getattr(rows.plans, name)).items():
-                self.counts.rejected[said] += int(counted[left[~allowed[left]]].sum())
-                left = left[allowed[left]]
+            kept = np.ones(len(left), dtype=bool)
+            for said, allowed in asked.checks(name, getattr(rows.plans, name)[left]).items():
+                self.counts.rejected[said] += int(counted[left[kept & ~allowed]].sum())
+                kept &= allowed
+            left = left[kept]
         counted = counted[left]
         for name in asked.names():
             if degree_of(name) in (*CHOICES, *INNER_DEGREES):
