@@ -216,14 +216,15 @@ def test_goals(call, goal, key):
     assert values == sorted(values)
     by_time = document(call(*lines, "--json"))
     assert values[0] <= min(plan[key] for plan in by_time["plans"]) * (1 + 1e-12)
-    assert (found["binding"] is None and found["elasticities"] == []) == (goal in ("energy", "memory")) or True
+    if goal in ("energy", "memory"):
+        assert found["binding"] is None
+        assert found["elasticities"] == []
 
 
 def test_clusters_are_compared(call):
     out = call("search", "llama-3.2-1b", "--on", "2xh100-sxm", "--on", "2xb200", "--batch", "8", "--top", "8").out
-    assert "2xh100-sxm" in out
-    assert "2xb200" in out
-    assert " on " in out
+    assert "2 x h100-sxm" in out
+    assert "2 x b200" in out
 
 
 def test_a_range_of_sizes(call):

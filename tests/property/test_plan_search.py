@@ -196,7 +196,7 @@ def test_bounds_of_rows_bound_every_plan(question):
         assert needs[at] <= needed * (1 + ROUNDING)
         assert search.least_bytes[at] <= search.capacity_bytes or not fits
         if search.least_bytes[at] <= search.capacity_bytes:
-            assert search.least_time_s[at] <= time_s * (1 + ROUNDING)
+            assert search.least_times.of_row[at] <= time_s * (1 + ROUNDING)
 
 
 @settings(max_examples=40)
@@ -226,6 +226,11 @@ def constrained(draw):
     return Constraints(values, least, most, draw(st.sampled_from((0.0, 1e9, 1e10))))
 
 
+def laid_out(plan, order):
+    """The kinds of parallelism that a plan has, as an order puts them; ep has no place of its own."""
+    return [kind for kind in order if kind != "ep" and getattr(plan, kind) > 1]
+
+
 def obeys(plan, constraints):
     """Whether a plan is what was asked for, memory aside; a choice that a plan does not make has any value."""
     unused = {
@@ -245,6 +250,8 @@ def obeys(plan, constraints):
             holds = value >= constraints.least[field]
         elif name.startswith("max_"):
             holds = value <= constraints.most[field]
+        elif name == "order":
+            holds = laid_out(plan, value) in [laid_out(plan, order) for order in constraints.values[name]]
         else:
             holds = value in constraints.values[name]
         if not holds:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from walltime.calibrate.cross_validation import leave_one_source_out
+from walltime.catalog.accuracy import accuracy_record
 from walltime.search.executors import available_cores, workers
 from walltime.validate.cases import read_cases
 from walltime.validate.measured import shipped_files
@@ -98,6 +99,14 @@ def test_a_worse_source_would_be_noticed():
     for changed in ({"median_abs_error": 0.0531}, {"p90_abs_error": 0.061}, {"rows_used": 9}, {"fits_recall": 0.99}):
         assert len(list(worse(before | changed, before))) == 1
     assert len(list(worse(before | {"median_abs_error": None}, before))) == 1
+
+
+def test_the_catalog_says_the_stored_figures():
+    """The planner calls plans ties that are closer than the median error."""
+    stored, said = json.loads(STORED.read_text(encoding="utf-8"))["overall"], accuracy_record()
+    assert said.step_time_median_error.value == round(stored["median_abs_error"], 4)
+    assert said.step_time_p90_error.value == round(stored["p90_abs_error"], 4)
+    assert said.mean_regret.value == round(stored["mean_regret"], 4)
 
 
 def test_every_page_shows_the_stored_figures():

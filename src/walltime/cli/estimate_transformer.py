@@ -7,13 +7,12 @@ from typing import Any
 import click
 
 from walltime import api
-from walltime.catalog.fitted import training_record
 from walltime.cli.common import cluster_inputs, emit_json, texts
-from walltime.cli.question import Question, question
+from walltime.cli.question import Question, question, run_warnings
 from walltime.cli.timeline import asked_timeline
 from walltime.engines.nearest import nearest_plans_that_fit
 from walltime.engines.transformer import TransformerEstimate
-from walltime.plan import Plan, plan_warnings
+from walltime.plan import Plan
 from walltime.problems import NegativeAnswer
 from walltime.report.transformer import (
     Context,
@@ -33,7 +32,7 @@ def run(values: Mapping[str, Any], *, as_json: bool) -> None:
     asked = question(values)
     result = _estimate(asked, asked.plan, asked.convention)
     around = Neighbourhood(asked.training, asked.plan, asked.cluster.accelerator.id, asked.stack.id)
-    warnings = [*asked.notes, *_warnings(asked), *around.beyond()]
+    warnings = [*asked.notes, *run_warnings(asked), *around.beyond()]
     published = published_run(asked.training, asked.plan, asked.cluster.accelerator.id)
     context = Context(around.nearest(), asked.tokens, published)
     instead = None if result.fits[0] else _nearest_plan(asked)
@@ -67,29 +66,6 @@ def _estimate(asked: Question, plan: Plan, convention: Any = "causal-attention")
         convention=convention,
         tokens=asked.tokens,
     )
-
-
-# What to mind
-
-
-def _warnings(asked: Question) -> list[str]:
-    plan, model = asked.plan, asked.training.model
-    said = plan_warnings(plan, asked.training)
-    sizes = asked.cluster.network.level_sizes
-    if sizes and plan.tp > sizes[0]:
-        domain = asked.cluster.network.level_names[0]
-        said.append(f"tp={plan.tp} is more than the {sizes[0]} accelerators that {domain} joins")
-    if model.num_positions and asked.training.seq_len > model.num_positions:
-        said.append(
-            f"seq_len={asked.training.seq_len} is more than the {model.num_positions} positions of {model.name}"
-        )
-    if plan.offload_optimizer:
-        said.append("offload_optimizer frees memory, and its time is not counted: real steps take longer")
-    record = training_record()
-    for blocks, name in ((record.accelerator, asked.cluster.accelerator.id), (record.stack, asked.stack.id)):
-        if name not in blocks or blocks[name].kind == "estimate":
-            said.append(f"what {name} adds or sustains in training is estimated from its kin, not fitted")
-    return said
 
 
 def _nearest_plan(asked: Question) -> Plan | None:

@@ -6,13 +6,13 @@ from typing import Any
 
 from walltime import api
 from walltime.catalog import DATASHEET
-from walltime.catalog.fitted import fitted_ids
+from walltime.catalog.fitted import fitted_ids, training_record
 from walltime.cli.common import resolve_cluster, typed
 from walltime.engines.known_cluster import known_cluster
 from walltime.engines.stack import ATTENTION_KERNELS, Stack, stack
 from walltime.hardware import Cluster
 from walltime.interop.run import Run
-from walltime.plan import PRECISIONS, Plan
+from walltime.plan import PRECISIONS, Plan, plan_warnings
 from walltime.plan.divisibility import must_divide
 from walltime.problems import BadInput, unknown
 from walltime.units import LARGEST_SIZE, format_count, parse_quantity, whole, whole_in
@@ -181,3 +181,24 @@ def _batch_seqs(values: Mapping[str, Any], plan: Plan, seq_len: int, notes: list
             f"a multiple of dp x micro_batch={piece} sequences of {format_count(seq_len)}"
         )
     return seqs
+
+
+def run_warnings(asked: Run) -> list[str]:
+    """Return what to mind about a run, in words: what is unusual in its plan, and what is not fitted or not counted."""
+    plan, model = asked.plan, asked.training.model
+    said = plan_warnings(plan, asked.training)
+    sizes = asked.cluster.network.level_sizes
+    if sizes and plan.tp > sizes[0]:
+        domain = asked.cluster.network.level_names[0]
+        said.append(f"tp={plan.tp} is more than the {sizes[0]} accelerators that {domain} joins")
+    if model.num_positions and asked.training.seq_len > model.num_positions:
+        said.append(
+            f"seq_len={asked.training.seq_len} is more than the {model.num_positions} positions of {model.name}"
+        )
+    if plan.offload_optimizer:
+        said.append("offload_optimizer frees memory, and its time is not counted: real steps take longer")
+    record = training_record()
+    for blocks, name in ((record.accelerator, asked.cluster.accelerator.id), (record.stack, asked.stack.id)):
+        if name not in blocks or blocks[name].kind == "estimate":
+            said.append(f"what {name} adds or sustains in training is estimated from its kin, not fitted")
+    return said

@@ -9,10 +9,11 @@ import click
 
 from walltime import api
 from walltime.cli.common import Progress, cluster_inputs, emit_json, json_option, options
+from walltime.cli.question import run_warnings
 from walltime.cli.search_question import NUMBERS, Asked, search_question
 from walltime.interop.run import Run, run_command
 from walltime.interop.run_file import run_json, run_toml
-from walltime.plan import plan_warnings
+from walltime.interop.targets import export_files
 from walltime.planner import GOALS, Answer, Option, recommend
 from walltime.planner.answer import rejections
 from walltime.planner.option import option
@@ -117,7 +118,7 @@ def command(
     run = _run(asked, answer.recommended)
     if save is not None:
         _save(run, Path(save))
-    warnings = [*asked.notes, *plan_warnings(answer.recommended.plan, asked.question.training)]
+    warnings = [*asked.notes, *run_warnings(run)]
     if as_json:
         emit_json("search", _inputs(asked), _document(answer, reasons, run), warnings)
         return
@@ -157,9 +158,10 @@ def _reasons(answer: Answer, *, pessimistic: bool) -> Reasons:
 
 
 def _others(answer: Answer) -> list[tuple[Case, Option]]:
-    """Return the same training as others ran it, their plans estimated like ours."""
+    """Return the same training as others ran it in the same number format, their plans estimated like ours."""
     chosen, question = answer.recommended, answer.question
     cases = same_trainings(question.training, chosen.cluster.accelerator.id, chosen.plan.num_gpus)
+    cases = [case for case in cases if case.plan.precision == chosen.plan.precision]
     return [(case, option(question, chosen.cluster, case.plan)) for case in cases]
 
 
@@ -189,8 +191,13 @@ def _save(run: Run, path: Path) -> None:
 
 
 def _target(run: Run) -> str:
-    """Return the export that suits a software stack."""
-    return next((target for target in ("torchtitan", "deepspeed") if target in run.stack.id), "megatron")
+    """Return an export that suits a software stack and can express the plan; ``toml`` always can."""
+    suits = next((target for target in ("torchtitan", "deepspeed") if target in run.stack.id), "megatron")
+    try:
+        export_files(run, suits, slurm=False)
+    except NegativeAnswer:
+        return "toml"
+    return suits
 
 
 # No plan, and fronts

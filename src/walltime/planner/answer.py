@@ -178,4 +178,3 @@ def plan_complexity(one: Option) -> int:
 def rejections(counts: Counts) -> Counter[str]:
     """Return the rejected plans by rule, rules that rejected none left out."""
     return Counter({name: count for name, count in counts.rejected.items() if count})
-

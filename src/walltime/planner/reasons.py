@@ -141,7 +141,7 @@ def _changed_clusters(cluster: Cluster) -> Iterator[tuple[str, Cluster]]:
 def _elasticity(resource: str, answer: Answer, kept: Kept | None, work: float) -> Elasticity:
     if kept is None:
         return Elasticity(resource, 0.0, answer.best.plan, False)
-    gain = work * answer.best.time_s / kept.values[0] - 1
+    gain = max(work * answer.best.time_s / kept.values[0] - 1, 0.0)
     return Elasticity(resource, gain, kept.plan, kept.plan not in [one.plan for one in answer.ties])
 
 

@@ -17,7 +17,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1
             for i, (name, cell, width) in enumerate(zip(header, row, widths, strict=True))
         ).rstrip()
 
-    return "\n".join([line(cells[0]), "  ".join("-" * width for width in widths), *map(line, cells[1:])])
+    return "\n".join([line(cells[0]), "  ".join("-" * width for width in widths).rstrip(), *map(line, cells[1:])])
 
 
 def bar(share: float, width: int = 30) -> str:

@@ -27,18 +27,17 @@ parameters, whose gradients are whole only with several microbatches).
 """
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from walltime.arrays import Floats
+from walltime.arrays import Floats, Indices, Mask
 from walltime.engines.calibration import Calibration
 from walltime.engines.stack import Stack
 from walltime.engines.step import without_data_parallelism
 from walltime.engines.transformer_memory import MemoryNumbers, memory_bytes, needed_bytes
-from walltime.plan import PipelineSchedule
 from walltime.search.layouts import Rows
 from walltime.search.space import Branch, Space
 
@@ -47,30 +46,62 @@ BLOCK = 16384
 """Plans that an engine takes at a time: their arrays fit the caches."""
 
 
-def least_time_s(space: Space, rows: Rows, stack: Stack, numbers: Calibration) -> Floats:
-    """Bound the step of every plan of each row from below, (rows,). [s]"""
-    bound = np.full(len(rows), np.inf)
-    for branch in _bounding_branches(space):
-        index = np.flatnonzero(space.shares_choices(rows, branch))
+@dataclass(frozen=True)
+class LeastTimes:
+    """Lower bounds on the steps of rows. [s]
+
+    Attributes
+    ----------
+    of_branch : mapping of branch to (rows,)
+        Of the plans of all branches that `bounding` takes to one, infinite where they do not go with a row; rounded
+        down to 32 bits.
+    of_row : (rows,)
+        Of all plans.
+    """
+
+    of_branch: Mapping[Branch, Floats]
+    of_row: Floats
+
+    def take(self, index: Indices | Mask) -> "LeastTimes":
+        """Return the bounds of some of the rows."""
+        return LeastTimes({branch: times[index] for branch, times in self.of_branch.items()}, self.of_row[index])
+
+    def of(self, branch: Branch) -> Floats:
+        """Bound the plans of one branch, (rows,). [s]"""
+        return self.of_branch[bounding(branch)]
+
+
+def bounding(branch: Branch) -> Branch:
+    """Return the branch whose least time bounds this one's: without recomputation, whatever the schedule but DualPipe.
+
+    Recomputation ``full`` stands for that of no layer.
+    """
+    return replace(branch, schedule="dualpipe" if branch.schedule == "dualpipe" else "1f1b", recompute="full")
+
+
+def least_times(space: Space, rows: Rows, among: Indices, stack: Stack, numbers: Calibration) -> LeastTimes:
+    """Bound the steps of every plan of some rows from below; of the others they stay infinite.
+
+    Parameters
+    ----------
+    space, rows
+        What is tried.
+    among
+        Places of the rows that are looked at.
+    stack, numbers
+        As for the engine.
+    """
+    of_branch = {}
+    for branch in dict.fromkeys(map(bounding, space.branches())):
+        bound = np.full(len(rows), np.inf, dtype=np.float32)
+        index = among[space.shares_choices(rows.take(among), branch)]
         for at in blocks(index):
             plans = replace(rows.plans.take(at), **vars(branch))
             parts_s = without_data_parallelism(space.training, plans, stack, numbers).parts_s
             time_s = sum(part_s for name, part_s in parts_s.items() if name not in _OF_SCHEDULES)
-            bound[at] = np.minimum(bound[at], time_s)
-    return bound
-
-
-def _bounding_branches(space: Space) -> Iterator[Branch]:
-    """Yield branches of no recomputation whose least time bounds all."""
-    schedules: list[PipelineSchedule] = ["1f1b"]
-    if "dualpipe" in space.runs.schedules:
-        schedules.append("dualpipe")
-    seen = set()
-    for branch, schedule in itertools.product(space.branches(), schedules):
-        bounding = replace(branch, schedule=schedule, recompute="full")  # of no layers
-        if bounding not in seen:
-            seen.add(bounding)
-            yield bounding
+            bound[at] = np.nextafter(np.asarray(time_s, dtype=np.float32), np.float32(0))
+        of_branch[branch] = bound
+    return LeastTimes(of_branch, np.minimum.reduce([np.full(len(rows), np.inf), *of_branch.values()]))
 
 
 def least_bytes(space: Space, rows: Rows, stack: Stack, numbers: MemoryNumbers, enough_bytes: float = 0.0) -> Floats:

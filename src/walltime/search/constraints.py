@@ -1,6 +1,6 @@
 """What a person asks of a plan: degrees and choices that it may have, and memory that must stay free."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -145,7 +145,11 @@ class Constraints:
         if name not in CHOICES or name not in self.values:
             return runs
         choices = [CHOICES[name], *_ALSO.get(name, ())]
-        kept: dict[str, Any] = {choice: _among(getattr(runs, choice), self.values[name]) for choice in choices}
+        allowed = {_compared(name, value) for value in self.values[name]}
+        kept: dict[str, Any] = {
+            choice: tuple(value for value in getattr(runs, choice) if _compared(name, value) in allowed)
+            for choice in choices
+        }
         return replace(runs, **kept)
 
 
@@ -180,8 +184,9 @@ def _check_values(name: str, values: tuple[Any, ...]) -> None:
             raise BadInput(f"recompute_layers={value} must be a number between 0 and 1.")
 
 
-def _among(choices: Iterable[Any], allowed: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(choice for choice in choices if choice in allowed)
+def _compared(name: str, value: Any) -> Any:
+    """Return what two values are compared by: orders without ``ep``, which has no place of its own."""
+    return tuple(kind for kind in value if kind != "ep") if name == "order" else value
 
 
 def _shown(value: Any) -> str:

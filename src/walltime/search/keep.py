@@ -18,8 +18,8 @@ _SIMPLEST = 16  # choices count less than kinds of parallelism: there are fewer 
 class Keeper(Protocol):
     """Decides what a search still has to look at, and remembers what it found. Values are (criteria, plans)."""
 
-    def passes(self, bounds: Floats) -> Mask:
-        """Whether a plan with these lower bounds could matter, (plans,)."""
+    def passes(self, bounds: Floats, layout: Indices) -> Mask:
+        """Whether a plan of this layout with these lower bounds could matter, (plans,)."""
 
     def offer(self, layout: Indices, plans: PlanBatch, values: Floats) -> None:
         """Take plans that fit, with their layouts and values."""
@@ -83,15 +83,28 @@ class Best:
     bar: float = np.inf
     most: float = np.inf
     _found: dict[tuple[int, int], Kept] = field(default_factory=dict)
+    _tied: float = np.inf
+    _best_of: Floats = field(default_factory=lambda: np.zeros(0))
 
-    def passes(self, bounds: Floats) -> Mask:
-        """Whether a plan with this lower bound could be among what is kept, (plans,)."""
-        return np.asarray((bounds[0] <= self.bar * SLACK) & (bounds[-1] <= self.most * SLACK))
+    def passes(self, bounds: Floats, layout: Indices) -> Mask:
+        """Whether a plan with this lower bound could be among what is kept, (plans,).
+
+        It must not be worse than the bar, nor than both the best of its layout and a tie with the best of all.
+        """
+        self._grow(layout)
+        bar = np.minimum(self.bar, np.maximum(self._best_of[layout], self._tied))
+        return np.asarray((bounds[0] <= bar * SLACK) & (bounds[-1] <= self.most * SLACK))
+
+    def _grow(self, layout: Indices) -> None:
+        """Make room for layouts that were not met before."""
+        more = int(layout.max(initial=-1)) + 1 - len(self._best_of)
+        if more > 0:
+            self._best_of = np.concatenate([self._best_of, np.full(more, np.inf)])
 
     def offer(self, layout: Indices, plans: PlanBatch, values: Floats) -> None:
         """Keep the best of each layout and complexity."""
         value = values[0]
-        index = np.flatnonzero(self.passes(values))
+        index = np.flatnonzero(self.passes(values, layout))
         if not len(index):
             return
         complicated = complexity(plans)[index]
@@ -108,9 +121,13 @@ class Best:
 
     def _raise(self) -> None:
         """Set the bar: the value of the last layout that is wanted, or of a tie if that is more."""
-        values = sorted(kept.values[0] for kept in self._of_layouts())
+        of_layouts = self._of_layouts()
+        for kept in of_layouts:
+            self._best_of[kept.layout] = kept.values[0]
+        values = sorted(kept.values[0] for kept in of_layouts)
+        self._tied = values[0] * (1 + self.tie)
         last = values[self.count - 1] if len(values) >= self.count else np.inf
-        self.bar = min(self.bar, max(last, values[0] * (1 + self.tie)))
+        self.bar = min(self.bar, max(last, self._tied))
 
     def _of_layouts(self) -> list[Kept]:
         best: dict[int, Kept] = {}
@@ -143,7 +160,7 @@ class Front:
     found: list[Kept] = field(default_factory=list)
     _values: Floats | None = None
 
-    def passes(self, bounds: Floats) -> Mask:
+    def passes(self, bounds: Floats, layout: Indices) -> Mask:  # noqa: ARG002  (all layouts share a front)
         """Whether no plan of the front is as good by every criterion, (plans,)."""
         if self._values is None:
             return np.ones(bounds.shape[1], dtype=bool)
@@ -156,7 +173,7 @@ class Front:
         """Take the plans that no other dominates."""
         complicated = complexity(plans)
         order = np.lexsort((complicated, *values[::-1]))
-        for at in order[self.passes(values[:, order])]:
+        for at in order[self.passes(values[:, order], layout[order])]:
             value = values[:, at]
             if self._values is not None and np.any(np.all(self._values <= value[:, None], axis=0)):
                 continue

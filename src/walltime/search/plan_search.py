@@ -1,10 +1,10 @@
 """The best plans for a real model on a cluster: best-first over a stated space, in blocks, with proven pruning."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from walltime.engines.transformer_memory import memory_bytes, needed_bytes
 from walltime.hardware import Cluster
 from walltime.plan import PlanBatch, Precision
 from walltime.problems import BadInput
-from walltime.search.bounds import blocks, least_bytes, least_time_s
+from walltime.search.bounds import LeastTimes, blocks, least_bytes, least_times
 from walltime.search.constraints import CHOICES, DEGREES, INNER_DEGREES, UNCONSTRAINED, Constraints, degree_of
 from walltime.search.keep import Keeper
 from walltime.search.layouts import Rows, allowed_layouts, with_micro_batches
@@ -101,18 +101,16 @@ class PlanSearch:
         self.space = Space(training, self.runs, constraints)
         self.rows = self._rows()
         self.least_bytes = self._least_bytes()
-        self.least_time_s = self._least_time_s()
+        self.least_times = self._least_times()
 
     def _least_bytes(self) -> Floats:
         """Bound the memory of every plan of each row that does not fit; below, what one of its plans needs. [B]"""
         return least_bytes(self.space, self.rows, self.stack, self.memory, self.capacity_bytes)
 
-    def _least_time_s(self) -> Floats:
-        """Bound the step of every plan of each row that may fit, infinity elsewhere, (rows,). [s]"""
-        bound = np.full(len(self.rows), np.inf)
+    def _least_times(self) -> LeastTimes:
+        """Bound the steps of every plan of each row that may fit, infinity elsewhere. [s]"""
         fits = np.flatnonzero(self.least_bytes <= self.capacity_bytes)
-        bound[fits] = least_time_s(self.space, self.rows.take(fits), self.stack, self.numbers)
-        return bound
+        return least_times(self.space, self.rows, fits, self.stack, self.numbers)
 
     def under(self, numbers: Calibration | None = None, capacity_bytes: float | None = None) -> "PlanSearch":
         """Return the same search with other fitted numbers, or with other memory on each accelerator [B]."""
@@ -121,16 +119,16 @@ class PlanSearch:
         other.numbers = numbers or self.numbers
         if capacity_bytes is not None:
             other.capacity_bytes = capacity_bytes - self.constraints.min_free_bytes
-        other.least_time_s = other._least_time_s()
+        other.least_times = other._least_times()
         return other
 
     def within(self, bound_s: float) -> "PlanSearch":
         """Return the search among the rows whose plans may take at most so long. [s]"""
         other = copy(self)
         other.counts = Counts()
-        near = self.least_time_s <= bound_s
+        near = self.least_times.of_row <= bound_s
         other.rows, other.least_bytes = self.rows.take(near), self.least_bytes[near]
-        other.least_time_s = self.least_time_s[near]
+        other.least_times = self.least_times.take(near)
         return other
 
     def narrowed(self, constraints: Constraints) -> "PlanSearch":
@@ -141,7 +139,7 @@ class PlanSearch:
         other.capacity_bytes = self.capacity_bytes + self.constraints.min_free_bytes - joined.min_free_bytes
         other.space = Space(self.training, self.runs, joined)
         left = other._count_excluded(self.rows, self.space.count(self.rows), constraints, self.constraints)
-        other.rows, other.least_time_s = self.rows.take(left), self.least_time_s[left]
+        other.rows, other.least_times = self.rows.take(left), self.least_times.take(left)
         less = joined.min_free_bytes > self.constraints.min_free_bytes
         other.least_bytes = other._least_bytes() if less else self.least_bytes[left]
         return other
@@ -182,53 +180,55 @@ class PlanSearch:
         fits = self.least_bytes <= self.capacity_bytes
         counted = self.space.count(self.rows)
         self.counts.not_fitting, self.counts.evaluated = int(counted[~fits].sum()), 0
-        rows = self.rows.take(fits)
-        of_rows: dict[str, Any] = {
-            "time": self.least_time_s[fits],
-            "memory": least_bytes(self.space, rows, self.stack, self.memory) if "memory" in criteria else 0,
-            "energy": self.least_time_s[fits] * min(self.weights.values()),
-        }
-        bounds = np.array([of_rows[criterion] for criterion in criteria])
+        rows, times = self.rows.take(fits), self.least_times.take(fits)
+        least = least_bytes(self.space, rows, self.stack, self.memory) if "memory" in criteria else np.zeros(len(rows))
+        bounds = self._bounds(times.of_row, least, criteria)
         order = np.argsort(bounds[0], kind="stable")
         start, size = 0, _FIRST_ROWS
         while start < len(order):
             at = order[start : start + size]
-            at = at[keeper.passes(bounds[:, at])]
-            self._search_rows(rows.take(at), bounds[:, at], keeper, criteria)
+            at = at[keeper.passes(bounds[:, at], rows.layout[at])]
+            self._search_rows(rows.take(at), times.take(at), least[at], keeper, criteria)
             start, size = start + size, size * _GROWTH
 
-    def _search_rows(self, rows: Rows, bounds: Floats, keeper: Keeper, criteria: Sequence[Criterion]) -> None:
+    def _bounds(self, time_s: Floats, needed: Floats, criteria: Sequence[Criterion]) -> Floats:
+        """Return lower bounds on the criteria from those on time and memory, (criteria, rows)."""
+        of_criterion = {"time": time_s, "memory": needed, "energy": time_s * min(self.weights.values())}
+        return np.array([of_criterion[criterion] for criterion in criteria])
+
+    def _search_rows(
+        self, rows: Rows, times: LeastTimes, least: Floats, keeper: Keeper, criteria: Sequence[Criterion]
+    ) -> None:
         """Expand rows to pipelines, and these to plans; the most promising branches first."""
-        found = []
+        promising = []
         for branch in self.space.branches():
-            here = np.flatnonzero(self.space.belongs(rows, branch))
-            here = here[keeper.passes(bounds[:, here])]
-            found += self._pipelines(rows, here, bounds, branch, criteria)
-        for pipelines in sorted(found, key=lambda one: float(one.bounds[0].min())):
-            self._search_pipelines(pipelines, keeper, criteria)
+            bounds = self._bounds(times.of(branch), least, criteria)
+            if np.any(may := keeper.passes(bounds, rows.layout) & self.space.belongs(rows, branch)):
+                promising.append((float(bounds[0, may].min()), branch))
+        for _, branch in sorted(promising, key=lambda one: one[0]):
+            bounds = self._bounds(times.of(branch), least, criteria)
+            here = np.flatnonzero(keeper.passes(bounds, rows.layout) & self.space.belongs(rows, branch))
+            for pipelines in self._pipelines(rows.take(here), bounds[:, here], branch, criteria):
+                self._search_pipelines(pipelines, keeper, criteria)
 
     def _pipelines(
-        self, rows: Rows, here: Indices, bounds: Floats, branch: Branch, criteria: Sequence[Criterion]
-    ) -> "list[_Pipelines]":
-        """Return the pipelines of a branch with their own bounds, in blocks."""
-        part = rows.take(here)
-        index, plans = self.space.pipelines(part, branch)
-        made = []
+        self, rows: Rows, bounds: Floats, branch: Branch, criteria: Sequence[Criterion]
+    ) -> "Iterator[_Pipelines]":
+        """Yield the pipelines of a branch with their own bounds, in blocks."""
+        index, plans = self.space.pipelines(rows, branch)
         for at in blocks(np.arange(len(index))):
             batch = plans.take(at)
             step = without_data_parallelism(self.training, batch, self.stack, self.numbers)
-            own = np.array(self._values(step, bounds[:, here][:, index[at]], criteria))
-            made.append(_Pipelines(batch, part.layout[index[at]], own))
-        return made
+            yield _Pipelines(batch, rows.layout[index[at]], self._values(step, bounds[:, index[at]], criteria))
 
     def _search_pipelines(self, pipelines: "_Pipelines", keeper: Keeper, criteria: Sequence[Criterion]) -> None:
         """Give state every sharding; evaluate what may matter and fits."""
         for kind in self.space.shardings():
-            passing = np.flatnonzero(keeper.passes(pipelines.bounds))
+            passing = np.flatnonzero(keeper.passes(pipelines.bounds, pipelines.layout))
             index, plans = self.space.shards(pipelines.plans.take(passing), kind)
             for at in blocks(np.arange(len(index))):
                 origin = passing[index[at]]
-                open_ = keeper.passes(pipelines.bounds[:, origin])
+                open_ = keeper.passes(pipelines.bounds[:, origin], pipelines.layout[origin])
                 self._evaluate(plans.take(at[open_]), pipelines.layout[origin[open_]], keeper, criteria)
 
     def _evaluate(self, plans: PlanBatch, layout: Indices, keeper: Keeper, criteria: Sequence[Criterion]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from walltime.arrays import Floats, Indices, Mask
 from walltime.engines.capabilities import Capabilities
-from walltime.plan import ContextAlgorithm, Plan, PlanBatch, Precision, Recompute, Sharding, divisors
+from walltime.plan import GROUPS, ContextAlgorithm, Plan, PlanBatch, Precision, Recompute, Sharding, divisors
 from walltime.plan.plan import PipelineSchedule
 from walltime.search.constraints import UNCONSTRAINED, Constraints
 from walltime.search.expand import expand
@@ -192,7 +192,7 @@ class Space:
         """Return every kind of sharding, the usual first."""
         kinds: list[Sharded] = []
         for sharding in self.runs.shardings:
-            reshards = (self.runs.reshard or (True,)) if sharding == "zero3" else (True,)
+            reshards = self.runs.reshard if sharding == "zero3" else (True,)
             kinds += [Sharded(sharding, reshard) for reshard in reshards]
         return kinds
 
@@ -260,7 +260,9 @@ def single_plan(plans: PlanBatch, index: int) -> Plan:
         usual |= {"recompute": "none", "recompute_layers": 1.0}
     if plan.shard == plan.dp:
         usual["shard"] = 0
+    present = [kind for kind in plan.order if kind != "ep" and getattr(plan, kind) > 1]
     for unused, names in (
+        (present == [kind for kind in GROUPS if kind in present], ("order",)),
         (plan.pp == 1, ("schedule",)),
         (plan.tp == 1, ("sequence_parallel",)),
         (plan.cp == 1, ("cp_algorithm",)),
