@@ -67,6 +67,8 @@ class Space:
         for name in constraints.values:
             runs = constraints.restricted(runs, name)
         self.training, self.runs, self.constraints = training, runs, constraints
+        self._inner_options: dict[tuple[int, bool, str, str], Floats] = {}
+        self._group_options: dict[tuple[float, Sharded], Floats] = {}
         self.num_layers = training.model.num_layers + training.model.num_mtp_layers
         self.offload = bool(constraints.values.get("offload_optimizer", (False,))[0])
         self.recomputes = tuple(kind for kind in ("full", "selective") if self._shares_of(kind))
@@ -129,7 +131,7 @@ class Space:
     def pipelines(self, rows: Rows, branch: Branch) -> tuple[Indices, PlanBatch]:
         """Return every pipeline of a branch: the place of its row, and a batch with full sharding, (pipelines,)."""
         keys, which = self._keys(rows)
-        options = [np.array(self._inner(*key, branch.schedule, branch.recompute)).reshape(-1, 2) for key in keys]
+        options = [self._inner(*key, branch.schedule, branch.recompute) for key in keys]
         if not options:
             return np.zeros(0, dtype=np.intp), self._batch(rows.plans, branch)
         index, (vpp, share) = expand(options, which)
@@ -146,8 +148,14 @@ class Space:
         keys, which = np.unique(2 * pp + rounds, return_inverse=True)
         return [(int(key) // 2, bool(int(key) % 2)) for key in keys], which
 
-    def _inner(self, pp: int, rounds: bool, schedule: str, recompute: str) -> list[tuple[float, float]]:
-        """Return the (chunks, share of layers recomputed) of a pipeline."""
+    def _inner(self, pp: int, rounds: bool, schedule: str, recompute: str) -> Floats:
+        """Return every (chunks, share of layers recomputed) of a pipeline, (options, 2)."""
+        key = (pp, rounds, schedule, recompute)
+        if key not in self._inner_options:
+            self._inner_options[key] = np.array(self._new_inner(*key)).reshape(-1, 2)
+        return self._inner_options[key]
+
+    def _new_inner(self, pp: int, rounds: bool, schedule: str, recompute: str) -> list[tuple[float, float]]:
         found = []
         for vpp in self._interleavings(pp, rounds) if schedule == "1f1b" else [1]:
             if not self._allows("vpp", vpp):
@@ -199,7 +207,7 @@ class Space:
     def shards(self, plans: PlanBatch, kind: Sharded) -> tuple[Indices, PlanBatch]:
         """Return each plan with every size of shard group: the place of the plan, and a batch, (sharded plans,)."""
         keys, which = np.unique(self._shard_keys(plans), return_inverse=True)
-        options = [np.array(self._groups(key, kind), dtype=np.float64)[:, None] for key in keys]
+        options = [self._groups(key, kind) for key in keys]
         if not options:
             return np.zeros(0, dtype=np.intp), plans
         index, (shard,) = expand(options, which)
@@ -209,14 +217,20 @@ class Space:
     def allows_sharding(self, plans: PlanBatch, kind: Sharded) -> Mask:
         """Whether a kind of sharding, over any ranks, goes with each plan, (plans,)."""
         keys, which = np.unique(self._shard_keys(plans), return_inverse=True)
-        return np.array([bool(self._groups(key, kind)) for key in keys] or [False])[which]
+        return np.array([len(self._groups(key, kind)) > 0 for key in keys] or [False])[which]
 
     @staticmethod
     def _shard_keys(plans: PlanBatch) -> Floats:
         """Return what decides over how many ranks state may be shared: dp, and whether there are stages, (plans,)."""
         return 2 * plans.dp + (plans.pp > 1)
 
-    def _groups(self, key: float, kind: Sharded) -> list[int]:
+    def _groups(self, key: float, kind: Sharded) -> Floats:
+        """Return the sizes of shard groups that go with a kind of sharding, (options, 1)."""
+        if (key, kind) not in self._group_options:
+            self._group_options[key, kind] = np.array(self._new_groups(key, kind), dtype=np.float64)[:, None]
+        return self._group_options[key, kind]
+
+    def _new_groups(self, key: float, kind: Sharded) -> list[int]:
         dp, staged = int(key) // 2, bool(int(key) % 2)
         if kind.sharding not in self.runs.shardings or (staged and kind.sharding not in self.runs.pipeline_sharding):
             return []
