@@ -172,10 +172,20 @@ def test_saving_is_said_on_standard_error(quick):
 def test_models_from_files(quick, file):
     """A config.json, and a model as TOML; what is saved beside them is estimated the same."""
     config = {
-        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "vocab_size": 32000,
-        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 4, "num_attention_heads": 16,
-        "num_key_value_heads": 8, "max_position_embeddings": 2048, "tie_word_embeddings": False,
-        "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "torch_dtype": "bfloat16",
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "hidden_act": "silu",
+        "vocab_size": 32000,
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": False,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "torch_dtype": "bfloat16",
     }
     file("config.json", json.dumps(config))
     found = document(

@@ -71,7 +71,10 @@ class Question:
             whole(cluster.num_gpus or 1, "number of accelerators", LARGEST_CLUSTER)
         if self.tokens is not None:
             positive(self.tokens, "tokens")
+        chips = [cluster.accelerator.id for cluster in self.clusters]
         for chip, usd in self.price_usd_per_gpu_hour.items():
+            if chip not in chips:
+                raise unknown("accelerator with a price", chip, chips)
             positive(usd, f"price of {chip}")
         for precision in self.precisions:
             if precision not in PRECISIONS:

@@ -64,6 +64,7 @@ class Space:
 
     def __init__(self, training: Training, runs: Capabilities, constraints: Constraints = UNCONSTRAINED) -> None:
         runs = runs.of_model(is_moe=training.model.is_moe)
+        runs = replace(runs, reshard=runs.reshard or (True,))
         for name in constraints.values:
             runs = constraints.restricted(runs, name)
         self.training, self.runs, self.constraints = training, runs, constraints
@@ -197,7 +198,7 @@ class Space:
         """Return every kind of sharding, the usual first."""
         kinds: list[Sharded] = []
         for sharding in self.runs.shardings:
-            reshards = (self.runs.reshard or (True,)) if sharding == "zero3" else (True,)
+            reshards = self.runs.reshard if sharding == "zero3" else (True,)
             kinds += [Sharded(sharding, reshard) for reshard in reshards]
         return kinds
 
