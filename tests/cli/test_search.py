@@ -151,7 +151,7 @@ def test_the_command_of_a_plan_estimates_the_same(quick, stack):
         ("--fix", "recompute=full", "--fix", "recompute_layers=0.5"),
         ("--set", "network.bandwidth=0.5x", "--set", "accelerator.memory=0.5x"),
         ("--attention", "unfused", "--precision", "fp8"),
-        ("--fix", "sharding=zero3", "--fix", "reshard=false", "--tokens", "1G"),
+        ("--stack", "generic", "--fix", "sharding=zero3", "--fix", "reshard=false", "--tokens", "1G"),
     ],
     ids=["usual", "torchtitan", "recompute", "set", "fp8", "zero3"],
 )

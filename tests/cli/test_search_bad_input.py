@@ -263,3 +263,9 @@ def test_a_sequence_of_one_token_is_not_split(call):
     """Context parallelism halves sequences; one token has no halves."""
     found = call(*MODEL, "--on", "8xh100-sxm", "--batch", "8", "--seq-len", "1", "--top", "50", "--json").json()
     assert {plan["plan.cp"] for plan in found["plans"]} == {1}
+
+
+def test_a_choice_that_the_stack_lacks_leaves_no_plan(call):
+    """Megatron's ZeRO-3 gathers parameters again: nothing keeps them, and no other plan is offered instead."""
+    said = call(*SMALL, "--fix", "sharding=zero3", "--fix", "reshard=false").refused(code=3)
+    assert re.search(r"reshard=false [\d,]+", said)
