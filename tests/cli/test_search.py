@@ -6,8 +6,20 @@ import re
 
 import pytest
 
-SMALL = ("search", "llama-3.2-1b", "--on", "4xh100-sxm", "--batch", "16", "--seq-len", "2048")
+from walltime import hardware
+from walltime.planner.sizes import sizes
+from walltime.report.search import Reasons
+
+MODEL = ("search", "llama-3.2-1b", "--on", "4xh100-sxm")
+SMALL = (*MODEL, "--batch", "16", "--seq-len", "2048")
 FIXED = ("--max-pp", "2", "--cp", "1")
+
+
+@pytest.fixture
+def quick(call, monkeypatch):
+    """Call without the reasons, which take most of a small question's time."""
+    monkeypatch.setattr("walltime.cli.search._reasons", lambda *_, **__: Reasons())
+    return call
 
 
 def document(outcome):
@@ -82,10 +94,7 @@ def test_document(walltime):
     found = document(done)
     assert done.err == ""
     add_up(found)
-    assert set(found["plans_rejected"]) == {"tp=1,2", "max_micro_batch"} or set(found["plans_rejected"]) == {
-        "tp",
-        "max_micro_batch",
-    }
+    assert set(found["plans_rejected"]) == {"tp", "max_micro_batch"}
     assert found["inputs"]["constraints"] == ["tp=1,2", "max_micro_batch=2"]
     assert found["inputs"]["goal"] == "time"
     assert found["recommended"] == next(plan for plan in found["plans"] if plan["recommended"])
@@ -122,11 +131,11 @@ def test_no_plan_has_a_document_too(call):
 
 
 @pytest.mark.parametrize("stack", ["megatron-core", "torchtitan", "deepspeed", "megatron-lm-2021"])
-def test_the_command_of_a_plan_estimates_the_same(call, stack):
-    found = document(call(*SMALL, "--stack", stack, "--json", "--top", "3"))
+def test_the_command_of_a_plan_estimates_the_same(quick, stack):
+    found = document(quick(*SMALL, "--stack", stack, "--json", "--top", "3"))
     add_up(found)
     for plan in found["plans"]:
-        again = call(*plan["command"].split()[1:], "--json").json()
+        again = quick(*plan["command"].split()[1:], "--json").json()
         assert again["step_time_s"] == pytest.approx(plan["step_time_s"], rel=1e-12), plan["command"]
 
 
@@ -142,25 +151,25 @@ def test_the_command_of_a_plan_estimates_the_same(call, stack):
         ("--fix", "recompute=full", "--fix", "recompute_layers=0.5"),
         ("--set", "network.bandwidth=0.5x", "--set", "accelerator.memory=0.5x"),
         ("--attention", "unfused", "--precision", "fp8"),
-        ("--fix", "sharding=zero3", "--fix", "reshard=false", "--tokens", "1G"),
+        ("--stack", "generic", "--fix", "sharding=zero3", "--fix", "reshard=false", "--tokens", "1G"),
     ],
     ids=["usual", "torchtitan", "recompute", "set", "fp8", "zero3"],
 )
-def test_what_is_saved_is_estimated_the_same(call, name, more):
-    found = document(call(*SMALL, *more, "--json", "--save", name))
-    again = call("estimate", name, "--json").json()
+def test_what_is_saved_is_estimated_the_same(quick, name, more):
+    found = document(quick(*SMALL, *more, "--json", "--save", name))
+    again = quick("estimate", name, "--json").json()
     assert again["step_time_s"] == found["recommended"]["step_time_s"]
     assert again["utilization"] == found["recommended"]["utilization"]
 
 
-def test_saving_is_said_on_standard_error(call):
-    done = call(*SMALL, "--save", "best.toml")
+def test_saving_is_said_on_standard_error(quick):
+    done = quick(*SMALL, "--save", "best.toml")
     assert "wrote best.toml" in done.err
     assert "wrote" not in done.out
     assert "next: walltime estimate best.toml --explain" in done.out
 
 
-def test_models_from_files(call, file):
+def test_models_from_files(quick, file):
     """A config.json, and a model as TOML; what is saved beside them is estimated the same."""
     config = {
         "model_type": "llama",
@@ -180,19 +189,9 @@ def test_models_from_files(call, file):
     }
     file("config.json", json.dumps(config))
     found = document(
-        call("search", "config.json", "--on", "2xh100-sxm", "--batch", "8", "--save", "best.toml", "--json")
+        quick("search", "config.json", "--on", "2xh100-sxm", "--batch", "8", "--save", "best.toml", "--json")
     )
-    assert call("estimate", "best.toml", "--json").json()["step_time_s"] == found["recommended"]["step_time_s"]
-
-
-def test_a_cluster_from_a_file(call, file):
-    file(
-        "mine.toml",
-        'schema = 1\nid = "mine"\nname = "Mine"\naccelerator = "h100-sxm"\nnode_size = 8\nnetwork = "nvlink4-ndr400"\n',
-    )
-    done = call("search", "llama-3.2-1b", "--on", "4xmine.toml", "--batch", "8")
-    assert done.code in (0, 2)
-    assert "Traceback" not in done.err
+    assert quick("estimate", "best.toml", "--json").json()["step_time_s"] == found["recommended"]["step_time_s"]
 
 
 # Goals and clusters
@@ -208,77 +207,74 @@ def test_a_cluster_from_a_file(call, file):
         ("gpus", "num_gpus"),
     ],
 )
-def test_goals(call, goal, key):
+def test_goals(quick, goal, key):
     lines = ("search", "llama-3.2-1b", "--on", "2..4xh100-sxm", "--on", "2xb200", "--batch", "8", "--seq", "2048")
-    found = document(call(*lines, "--goal", goal, "--json"))
+    found = document(quick(*lines, "--goal", goal, "--json"))
     add_up(found)
     values = [plan[key] for plan in found["plans"]]
     assert values == sorted(values)
-    by_time = document(call(*lines, "--json"))
+    by_time = document(quick(*lines, "--json"))
     assert values[0] <= min(plan[key] for plan in by_time["plans"]) * (1 + 1e-12)
-    if goal in ("energy", "memory"):
-        assert found["binding"] is None
-        assert found["elasticities"] == []
 
 
-def test_clusters_are_compared(call):
-    out = call("search", "llama-3.2-1b", "--on", "2xh100-sxm", "--on", "2xb200", "--batch", "8", "--top", "8").out
+def test_clusters_are_compared(quick):
+    out = quick("search", "llama-3.2-1b", "--on", "2xh100-sxm", "--on", "2xb200", "--batch", "8", "--top", "8").out
     assert "2 x h100-sxm" in out
     assert "2 x b200" in out
 
 
-def test_a_range_of_sizes(call):
-    found = document(call("search", "llama-3.2-1b", "--on", "2..16xh100-sxm", "--batch", "48", "--json"))
+def test_a_range_of_sizes(quick):
+    found = document(quick("search", "llama-3.2-1b", "--on", "2..16xh100-sxm", "--batch", "48", "--json"))
     sizes = [cluster["num_gpus"] for cluster in found["inputs"]["clusters"]]
     assert sizes == [2, 3, 4, 5, 6, 7, 8, 16]
     assert found["recommended"]["num_gpus"] == 16
 
 
-def test_deadline(call):
+def test_deadline(quick):
     """Of the sizes that meet it, the fewest accelerators; a shorter one needs more."""
     lines = ("search", "llama-3.2-1b", "--on", "2..16xh100-sxm", "--batch", "48", "--goal", "gpus", "--json")
-    assert document(call(*lines))["recommended"]["num_gpus"] == 2
+    assert document(quick(*lines))["recommended"]["num_gpus"] == 2
     sizes, run_time_s = [], None
     for days in ("40", "10", "7"):
-        found = document(call(*lines, "--tokens", "50G", "--deadline", f"{days}d"))
+        found = document(quick(*lines, "--tokens", "50G", "--deadline", f"{days}d"))
         sizes.append(found["recommended"]["num_gpus"])
         run_time_s = found["recommended"]["run_time_s"]
         assert run_time_s <= float(days) * 86400
         assert found["inputs"]["deadline_s"] == float(days) * 86400
     assert sizes == sorted(sizes)
-    assert "tokens: " in call(*lines[:-1], "--tokens", "50G").out
+    assert "tokens: " in quick(*lines[:-1], "--tokens", "50G").out
 
 
-def test_prices(call):
+def test_prices(quick):
     lines = (*SMALL, "--goal", "cost", "--top", "1")
-    assert "at $1.5 a GPU-hour" in call(*lines, "--price", "1.5").out
-    assert "at $2 a GPU-hour" in call(*lines, "--price", "9", "--price", "h100-sxm=2").out
-    assert "at $2 a GPU-hour" in call("search", "llama-3.2-1b", "--on", "2xh20", "--batch", "8", "--price", "2").out
+    assert "at $1.5 a GPU-hour" in quick(*lines, "--price", "1.5").out
+    assert "at $2 a GPU-hour" in quick(*lines, "--price", "9", "--price", "h100-sxm=2").out
+    assert "at $2 a GPU-hour" in quick("search", "llama-3.2-1b", "--on", "2xh20", "--batch", "8", "--price", "2").out
 
 
 # Constraints: a flag for each, and what it does
 
 
 @pytest.mark.parametrize("name", ["tp", "cp", "pp", "dp", "vpp", "micro-batch"])
-def test_degrees_that_are_named(call, name):
+def test_degrees_that_are_named(quick, name):
     key = f"plan.{name.replace('-', '_')}"
     base = (*SMALL, "--pp", "2") if name == "vpp" else SMALL
     for flag, value, holds in ((f"--{name}", "2", "eq"), (f"--min-{name}", "2", "ge"), (f"--max-{name}", "1", "le")):
-        found = document(call(*base, flag, value, "--json", "--top", "3"))
+        found = document(quick(*base, flag, value, "--json", "--top", "3"))
         add_up(found)
         for plan in found["plans"]:
             ok = {"eq": plan[key] == 2, "ge": plan[key] >= 2, "le": plan[key] <= 1}[holds]
             assert ok, (flag, plan[key])
-    found = document(call(*base, f"--{name}", "1,2", "--json", "--top", "20"))
+    found = document(quick(*base, f"--{name}", "1,2", "--json", "--top", "20"))
     assert {plan[key] for plan in found["plans"]} <= {1, 2}
 
 
 @pytest.mark.parametrize(
     "flags", [("--ep", "2"), ("--min-ep", "2"), ("--max-ep", "2"), ("--etp", "2"), ("--max-etp", "1")]
 )
-def test_degrees_of_experts(call, file, flags):
+def test_degrees_of_experts(quick, file, flags):
     file("moe.toml", MOE)
-    done = call("search", "./moe.toml", "--on", "4xh100-sxm", "--batch", "16", *flags, "--json", "--top", "3")
+    done = quick("search", "./moe.toml", "--on", "4xh100-sxm", "--batch", "16", *flags, "--json", "--top", "3")
     key, value = f"plan.{flags[0].strip('-').removeprefix('min-').removeprefix('max-')}", int(flags[1])
     add_up(document(done))
     for plan in plans(done):
@@ -323,40 +319,41 @@ d_ff_expert = 2048
         ("order=tp,cp,ep,dp,pp", "plan.order", ["tp", "cp", "ep", "dp", "pp"]),
     ],
 )
-def test_choices_that_are_fixed(call, choice, key, value):
-    found = document(call(*SMALL, "--fix", choice, "--json", "--top", "4"))
+def test_choices_that_are_fixed(quick, choice, key, value):
+    found = document(quick(*SMALL, "--fix", choice, "--json", "--top", "4"))
     add_up(found)
     for plan in found["plans"]:
         assert plan[key] in value if isinstance(value, tuple) else plan[key] == value
 
 
-def test_memory_that_stays_free(call):
-    usual, free = document(call(*SMALL, "--json")), document(call(*SMALL, "--json", "--min-free-memory", "60GB"))
+def test_memory_that_stays_free(quick):
+    usual, free = document(quick(*SMALL, "--json")), document(quick(*SMALL, "--json", "--min-free-memory", "60GB"))
     add_up(free)
     assert free["inputs"]["constraints"] == ["min_free_memory=60GB"]
     assert max(plan["memory_bytes"] for plan in free["plans"]) <= 85.9e9 - 60e9
     assert free["plans_not_fitting"] >= usual["plans_not_fitting"]
 
 
-def test_precisions(call):
-    found = document(call(*SMALL, "--precision", "bf16,fp8", "--json"))
+def test_precisions(quick):
+    found = document(quick(*SMALL, "--precision", "bf16,fp8", "--json"))
     assert found["inputs"]["precisions"] == ["bf16", "fp8"]
     assert found["plans"][0]["plan.precision"] == "fp8"
-    only = document(call(*SMALL, "--json"))
+    only = document(quick(*SMALL, "--json"))
     assert found["plans_considered"] == 2 * only["plans_considered"]
 
 
-def test_overrides_reach_the_search(call):
-    usual, faster = (document(call(*SMALL, "--json", *more)) for more in ((), ("--set", "accelerator.peak=2x")))
+def test_overrides_reach_the_search(quick):
+    usual, faster = (document(quick(*SMALL, "--json", *more)) for more in ((), ("--set", "accelerator.peak=2x")))
     assert faster["plans"][0]["step_time_s"] < usual["plans"][0]["step_time_s"]
 
 
-def test_tokens_of_a_batch(call):
-    """16M tokens are 4,096 sequences of 4,096, a number that many degrees divide."""
-    done = call("search", "llama-3.2-1b", "--on", "8xh100-sxm", "--batch-tokens", "16M", "--seq-len", "4096", "--json")
-    found = document(done)
-    assert found["inputs"]["batch_seqs"] == 3840 or found["inputs"]["batch_seqs"] % 256 == 0
-    assert found["warnings"] == [] or "batch_tokens=16M is taken as" in found["warnings"][0]
+def test_tokens_of_a_batch(quick):
+    """Tokens are rounded by at most a twentieth, to sequences that many degrees divide."""
+    found = document(quick(*MODEL, "--batch-tokens", "1M", "--seq-len", "4096", "--json"))
+    seqs = found["inputs"]["batch_seqs"]
+    assert seqs % 16 == 0
+    assert seqs * 4096 == pytest.approx(1e6, rel=0.05)
+    assert f"batch_tokens=1M is taken as {seqs} sequences" in found["warnings"][0]
 
 
 def test_pessimism(call):
@@ -391,3 +388,21 @@ def test_front_over_sizes_and_all_goals(call):
 def test_nothing_is_printed_on_standard_error_without_a_reason(walltime):
     done = walltime(*SMALL, "--top", "2")
     assert (done.code, done.err) == (0, "")
+
+
+# Sizes of a range
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "found"),
+    [
+        (1, 8, [1, 2, 3, 4, 5, 6, 7, 8]),
+        (8, 64, [8, 16, 24, 32, 40, 48, 56, 64]),
+        (256, 1024, [256, 320, 384, 448, 512, 640, 768, 896, 1024]),
+        (100, 140, [100, 112, 128, 140]),
+        (9, 15, [9, 15]),
+        (7, 7, [7]),
+    ],
+)
+def test_sizes_are_the_ends_and_whole_nodes_between(first, last, found):
+    assert sizes(first, last, hardware.cluster("h100-sxm")) == found

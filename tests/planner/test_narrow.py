@@ -1,5 +1,7 @@
 """Narrowing an answer is asking again with more constraints."""
 
+import functools
+
 import pytest
 
 from walltime.planner import recommend
@@ -14,6 +16,7 @@ CONSTRAINTS = [
     Constraints({"sharding": ("zero3", "zero1")}),
     Constraints({"recompute": ("full",), "vpp": (1,)}),
     Constraints({"recompute_layers": (0.5,)}),
+    Constraints({"micro_batch": (2,)}),
     Constraints({"sequence_parallel": (False,)}, least={"tp": 2}),
     Constraints(most={"micro_batch": 2}, least={"dp": 2}),
     Constraints({"tp": (2, 4)}, most={"tp": 2}),
@@ -23,15 +26,21 @@ CONSTRAINTS = [
 ]
 
 
+@functools.cache
+def answered(goal):
+    asked = question(cluster(4), cluster(2), goal=goal)
+    return asked, recommend(asked)
+
+
 def shown(answer):
     return [(one.cluster.id, one.plan, one.time_s) for one in answer.options]
 
 
 @pytest.mark.parametrize("constraints", CONSTRAINTS, ids=lambda one: " ".join(map(one.said, one.names())))
-@pytest.mark.parametrize("goal", ["time", "memory", "energy"])
+@pytest.mark.parametrize("goal", ["time", "memory"])
 def test_narrowed_is_asked_anew(constraints, goal):
-    asked = question(cluster(4), cluster(2), goal=goal)
-    narrowed = recommend(asked).narrow(constraints)
+    asked, answer = answered(goal)
+    narrowed = answer.narrow(constraints)
     fresh = recommend(asked.with_constraints(constraints))
     assert shown(narrowed) == shown(fresh)
     assert narrowed.counts.considered == fresh.counts.considered

@@ -1,7 +1,5 @@
 """The front is that of comparing every plan on every cluster with every other."""
 
-import itertools
-
 import pytest
 
 from walltime.planner import GOALS, recommend
@@ -47,7 +45,9 @@ def front_of(points):
     }
 
 
-@pytest.mark.parametrize("goals", [*itertools.combinations(GOALS, 2), ("gpus", "time", "memory"), GOALS, ("memory",)])
+@pytest.mark.parametrize(
+    "goals", [("time", "memory"), ("cost", "energy"), ("gpus", "memory"), ("energy", "time"), GOALS, ("memory",)]
+)
 def test_front_is_that_of_every_plan(asked, known, goals):
     front = pareto(asked, goals)
     found = {tuple(float(f"{one.value(goal)[0]:.9g}") for goal in goals) for one in front}
@@ -59,7 +59,7 @@ def test_front_is_that_of_every_plan(asked, known, goals):
 def test_front_keeps_the_deadline(asked, known):
     """Goals of which time is none: what is as good by them, and in time, is found."""
     fastest = min(one.time_s for one in known)
-    for slack in (1.01, 1.3, 2):
+    for slack in (1.01, 1.5):
         in_time = question(
             *CLUSTERS, price_usd_per_gpu_hour=PRICES_USD, tokens=asked.tokens, deadline_s=100 * fastest * slack
         )

@@ -259,7 +259,7 @@ def obeys(plan, constraints):
     return True
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(question=questions(), data=st.data())
 def test_search_with_constraints_is_brute_force_over_what_obeys_them(question, data):
     training, cluster, name = question

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from walltime.catalog import DATASHEET, AcceleratorRecord, parameter_set
 from walltime.engines.calibration import kernels
 from walltime.engines.stack import Stack
 from walltime.hardware import Cluster
@@ -71,7 +72,10 @@ class Question:
             whole(cluster.num_gpus or 1, "number of accelerators", LARGEST_CLUSTER)
         if self.tokens is not None:
             positive(self.tokens, "tokens")
+        chips = {cluster.accelerator.id for cluster in self.clusters}
         for chip, usd in self.price_usd_per_gpu_hour.items():
+            if chip not in chips and parameter_set(DATASHEET).get(AcceleratorRecord, chip).id != chip:
+                raise BadInput(f"price of {chip}: an alias. Valid: {', '.join(sorted(chips))}.")
             positive(usd, f"price of {chip}")
         for precision in self.precisions:
             if precision not in PRECISIONS:

@@ -57,10 +57,13 @@ def every_layout(model: Transformer, num_gpus: int, runs: Capabilities) -> PlanB
     Experts are shared out over the divisors of their number; each is whole or split over ``tp`` ranks.
     """
     sizes = np.array(divisors(num_gpus), dtype=np.float64)
-    tp, cp, pp = (axis.ravel() for axis in np.meshgrid(sizes, sizes, sizes, indexing="ij"))
-    rest = num_gpus / (tp * cp * pp)
-    whole = (rest >= 1) & (rest == np.floor(rest))
-    tp, cp, pp, dp = tp[whole], cp[whole], pp[whole], rest[whole]
+    tp, cp = (axis.ravel() for axis in np.meshgrid(sizes, sizes, indexing="ij"))
+    whole = num_gpus % (tp * cp) == 0
+    pp = np.tile(sizes, np.count_nonzero(whole))
+    tp, cp = np.repeat(tp[whole], len(sizes)), np.repeat(cp[whole], len(sizes))
+    whole = num_gpus % (tp * cp * pp) == 0
+    tp, cp, pp = tp[whole], cp[whole], pp[whole]
+    dp = num_gpus / (tp * cp * pp)
     experts = [(1.0, 0.0)]
     if model.is_moe and "ep" in runs.kinds:
         kinds = [float(kind == "tp") for kind in runs.etp or ("1",)]

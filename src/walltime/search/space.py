@@ -64,6 +64,7 @@ class Space:
 
     def __init__(self, training: Training, runs: Capabilities, constraints: Constraints = UNCONSTRAINED) -> None:
         runs = runs.of_model(is_moe=training.model.is_moe)
+        runs = replace(runs, reshard=runs.reshard or (True,))
         for name in constraints.values:
             runs = constraints.restricted(runs, name)
         self.training, self.runs, self.constraints = training, runs, constraints

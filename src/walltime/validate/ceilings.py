@@ -40,7 +40,7 @@ def measured_ceiling(
 ) -> Ceiling | None:
     """Return the highest measured utilisation of an accelerator in a precision, by a stack if it has rows.
 
-    Releases of one framework count as one stack.
+    Releases of one framework count as one stack; models of a few layers only, and other proxies, do not count.
 
     Parameters
     ----------
