@@ -48,7 +48,6 @@ REFUSED = {
     "--pareto time,": "unknown goal in --pareto ''",
     "--pareto time --save best.toml": "save: --pareto has no one best plan. Valid: --pareto or --save, not both.",
     "--pareto time --goal cost": "goal: --pareto has no one best plan.",
-    "--pareto time --top 3": "top: --pareto has no one best plan.",
     "--pareto time --pessimistic": "pessimistic: --pareto has no one best plan.",
     "--pessimistic --goal memory": "pessimistic is about step times, not goal=memory. Valid: time, cost or gpus.",
     "--deadline 60d": "deadline needs the tokens of the whole run. Valid: --tokens 15T.",
@@ -195,7 +194,7 @@ NO_PLAN = {
     "llama-3.2-1b --on 4xh100-sxm --batch 16 --fix shard=3": (r"shard=3 [\d,]+", "without shard=3"),
     "llama-3.2-1b --on 4xh100-sxm --batch 16 --min-free-memory 90GB": (
         r"memory [\d,]+",
-        "without min_free_memory=90GB",
+        "--min-free-memory 77248MB",
     ),
     "llama-3.1-405b --on 8xh100-sxm --batch 64": (r"memory [\d,]+", r"--on \d+xh100-sxm"),
     "llama-3.2-1b --on 4xh100-sxm --batch 16 --tokens 1T --deadline 1d": (

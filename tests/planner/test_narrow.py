@@ -45,7 +45,7 @@ def test_narrowed_is_asked_anew(constraints, goal):
     assert shown(narrowed) == shown(fresh)
     assert narrowed.counts.considered == fresh.counts.considered
     assert narrowed.counts.rejected == fresh.counts.rejected
-    assert narrowed.counts.not_fitting == fresh.counts.not_fitting
+    assert narrowed.counts.evaluated == fresh.counts.evaluated
     assert bool(narrowed) == bool(fresh)
     if fresh:
         assert narrowed.recommended.plan == fresh.recommended.plan

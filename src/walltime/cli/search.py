@@ -235,7 +235,8 @@ def _show_front(asked: Asked, goals: tuple[Any, ...], top: int | None, *, as_jso
         )
         return
     shown = front[:: max(1, math.ceil(len(front) / (top or _LONG_FRONT)))]
-    click.echo(f"{len(front)} plans than which none is as good by {', '.join(goals)} and better by one")
+    plans = "1 plan" if len(front) == 1 else f"{len(front)} plans"
+    click.echo(f"{plans} than which none is as good by {', '.join(goals)} and better by one")
     click.echo(
         f"{len(shown)} of them, from the best by {goals[0]}; --json has all\n" if len(shown) < len(front) else ""
     )
