@@ -276,7 +276,7 @@ def test_search_with_constraints_is_brute_force_over_what_obeys_them(question, d
     assert not times or found[0] == pytest.approx(min(times), rel=ROUNDING)
 
 
-@settings(max_examples=30)
+@settings(max_examples=100)
 @given(question=questions(), data=st.data())
 def test_constraints_count_what_they_exclude(question, data):
     """Searching with constraints is searching the plans that obey them; narrowing a search is no different."""

@@ -54,7 +54,7 @@ class LeastTimes:
     ----------
     of_branch : mapping of branch to (rows,)
         Of the plans of all branches that `bounding` takes to one, infinite where they do not go with a row; rounded
-        down to 32 bits.
+        down to 32 bits. Branches without an entry have the bounds of all plans.
     of_row : (rows,)
         Of all plans.
     """
@@ -68,7 +68,11 @@ class LeastTimes:
 
     def of(self, branch: Branch) -> Floats:
         """Bound the plans of one branch, (rows,). [s]"""
-        return self.of_branch[bounding(branch)]
+        return self.of_branch.get(bounding(branch), self.of_row)
+
+    def of_all(self) -> "LeastTimes":
+        """Return the same without branches, for a space in which a row's plans may be of other branches."""
+        return LeastTimes({}, self.of_row)
 
 
 def bounding(branch: Branch) -> Branch:

@@ -139,7 +139,7 @@ class PlanSearch:
         other.capacity_bytes = self.capacity_bytes + self.constraints.min_free_bytes - joined.min_free_bytes
         other.space = Space(self.training, self.runs, joined)
         left = other._count_excluded(self.rows, self.space.count(self.rows), constraints, self.constraints)
-        other.rows, other.least_times = self.rows.take(left), self.least_times.take(left)
+        other.rows, other.least_times = self.rows.take(left), self.least_times.of_all().take(left)
         less = joined.min_free_bytes > self.constraints.min_free_bytes
         other.least_bytes = other._least_bytes() if less else self.least_bytes[left]
         return other
