@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from walltime import hardware
 from walltime.catalog.stacks import stack_ids
+from walltime.engines.capabilities import EVERYTHING
 from walltime.engines.compatibility import check_stack
 from walltime.engines.stack import Stack, stack
 from walltime.hardware import Cluster
@@ -135,3 +136,7 @@ def questions(draw, *, family: str | None = None, changed: bool = True, **fixed)
     if plan.precision != "bf16":
         assume("a100" not in cluster.accelerator.id)
     return Question(training, cluster, plan, software)
+
+
+ANY_PLAN = replace(stack("megatron-core"), runs=EVERYTHING)
+"""Megatron-Core's numbers, under any plan."""

@@ -4,6 +4,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+from tests.property.transformers import ANY_PLAN
 
 import walltime as wt
 from walltime.report.timeline import timeline_text
@@ -15,7 +16,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def of(name="llama-2-7b", batch_seqs=64, **degrees):
     plan = wt.Plan(**degrees)
-    return wt.timeline(wt.model(name), CLUSTER.with_num_gpus(plan.num_gpus), plan, batch_seqs=batch_seqs, seq_len=4096)
+    cluster = CLUSTER.with_num_gpus(plan.num_gpus)
+    return wt.timeline(wt.model(name), cluster, plan, batch_seqs=batch_seqs, seq_len=4096, stack=ANY_PLAN)
 
 
 @pytest.fixture(scope="module")
