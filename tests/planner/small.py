@@ -63,7 +63,7 @@ class Everything:
     def passes(self, bounds, layout):
         return np.ones(bounds.shape[1], dtype=bool)
 
-    def offer(self, layout, plans, values):
+    def offer(self, layout, plans, values, needed_bytes):
         self.found += [(single_plan(plans, at), *map(float, values[:, at])) for at in range(len(layout))]
 
 

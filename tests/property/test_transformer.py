@@ -346,7 +346,7 @@ def test_on_a_flat_network_it_does_not_matter_who_sits_where(question, order):
 def test_more_recomputation_takes_longer(question):
     times = [seconds(question, plan=replace(question.plan, recompute=kind)) for kind in RECOMPUTES]
     assert all(less <= more * SLACK for less, more in itertools.pairwise(times))
-    assert times[0] < times[-1]
+    assert times[0] < times[-1] or question.plan.pp > 1  # where the output layer's stage is by far the slowest
 
 
 def test_narrower_gradients_are_sent_faster():

@@ -107,6 +107,7 @@ def test_the_catalog_says_the_stored_figures():
     assert said.step_time_median_error.value == round(stored["median_abs_error"], 4)
     assert said.step_time_p90_error.value == round(stored["p90_abs_error"], 4)
     assert said.mean_regret.value == round(stored["mean_regret"], 4)
+    assert said.memory_median_error.value == round(stored["memory_median_abs_error"], 4)
 
 
 def test_every_page_shows_the_stored_figures():

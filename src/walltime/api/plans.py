@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, overload
 
 from walltime.api.names import USUAL_STACK, reading, usual_seq_len
+from walltime.api.names import model as _model
 from walltime.engines import Assumptions
 from walltime.engines.known_cluster import known_cluster
 from walltime.engines.stack import Stack
@@ -27,7 +28,7 @@ def search(
 
 @overload
 def search(
-    model: Transformer,
+    model: Transformer | str,
     cluster: Cluster | Sequence[Cluster],
     *,
     batch_seqs: int,
@@ -48,7 +49,7 @@ def search(
 
 
 def search(
-    model: MlpStack | Transformer,
+    model: MlpStack | Transformer | str,
     cluster: Cluster | Sequence[Cluster],
     *,
     assumptions: str | Assumptions = "as_published",
@@ -73,8 +74,8 @@ def search(
     Parameters
     ----------
     model, cluster
-        What is trained, on what. A real model may be asked about on several clusters, each with its number of
-        accelerators.
+        What is trained, or its name; on what. A real model may be asked about on several clusters, each with its number
+        of accelerators.
     assumptions, space
         Of the theory only: ``as_published``, ``corrected``, or an `Assumptions` record; and ``published`` or ``full``,
         by default the full space if corrected.
@@ -113,6 +114,8 @@ def search(
     >>> answer.recommended.plan.num_gpus
     64
     """
+    if isinstance(model, str):
+        model = _model(model)
     if isinstance(model, MlpStack):
         if not isinstance(cluster, Cluster):
             raise BadInput("cluster: the theory's models are searched on one cluster at a time.")
@@ -122,6 +125,10 @@ def search(
     if batch_seqs is None:
         raise BadInput("batch_seqs is not given. Valid: sequences in a step, for example batch_seqs=2048.")
     clusters = [cluster] if isinstance(cluster, Cluster) else list(cluster)
+    if not all(isinstance(one, Cluster) for one in clusters):
+        raise BadInput(f"cluster={cluster!r} is no cluster. Valid: wt.cluster('h100-sxm', 64), or several.")
+    if fix is not None and not isinstance(fix, Mapping):
+        raise BadInput(f"fix={fix!r} must map fields of a plan to values. Valid: fix={{'tp': 8}}.")
     question = Question(
         training=Training(model, usual_seq_len(model) if seq_len is None else seq_len, batch_seqs),
         clusters=tuple(known_cluster(one) for one in clusters),

@@ -13,6 +13,7 @@ def accuracy_record() -> AccuracyRecord:
     return convert(read_toml(path), AccuracyRecord, path)
 
 
-def step_time_median_error() -> float:
-    """Return the median relative error of predicted step times: two plans closer than this are as good."""
-    return float(accuracy_record().step_time_median_error.value)
+def median_error(*, of_memory: bool = False) -> float:
+    """Return the median relative error of predicted step times, or of memory: plans closer than this are as good."""
+    record = accuracy_record()
+    return float((record.memory_median_error if of_memory else record.step_time_median_error).value)

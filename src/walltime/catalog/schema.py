@@ -197,6 +197,7 @@ class AccuracyRecord(_Record, frozen=True):
     step_time_median_error: Number
     step_time_p90_error: Number
     mean_regret: Number
+    memory_median_error: Number
 
 
 class PowerRecord(_Record, frozen=True):

@@ -146,7 +146,7 @@ def _asked(model: str | None, flags: dict[str, Any]) -> Asked:
 def _reasons(answer: Answer, *, pessimistic: bool) -> Reasons:
     chosen, question = answer.recommended, answer.question
     chip, stack = chosen.cluster.accelerator.id, question.stack.id
-    by_time = question.goal in ("time", "cost", "gpus")
+    by_time = question.compares_times
     return Reasons(
         nearby=Neighbourhood(question.training, chosen.plan, chip, stack).nearest(),
         others=_others(answer),
@@ -158,10 +158,9 @@ def _reasons(answer: Answer, *, pessimistic: bool) -> Reasons:
 
 
 def _others(answer: Answer) -> list[tuple[Case, Option]]:
-    """Return the same training as others ran it in the same number format, their plans estimated like ours."""
+    """Return the same training as others ran it, their plans estimated like ours."""
     chosen, question = answer.recommended, answer.question
     cases = same_trainings(question.training, chosen.cluster.accelerator.id, chosen.plan.num_gpus)
-    cases = [case for case in cases if case.plan.precision == chosen.plan.precision]
     return [(case, option(question, chosen.cluster, case.plan)) for case in cases]
 
 
@@ -212,7 +211,10 @@ def _no_plan(asked: Asked, answer: Answer, *, as_json: bool) -> None:
 
 
 def _goals(text: str) -> tuple[Any, ...]:
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    goals = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if len(goals) == 1 and goals[0] in GOALS:
+        raise BadInput(f"pareto={text} is one goal. Valid: several, time,memory, or --goal {goals[0]}.")
+    return goals
 
 
 def _check_front(flags: dict[str, Any], *, save: str | None, pessimistic: bool) -> None:
@@ -282,6 +284,7 @@ def _plan(asked: Asked, one: Option) -> dict[str, Any]:
     return {
         "cluster": one.cluster.id,
         **row,
+        "run_time_s": None if asked.question.tokens is None else row["run_time_s"],
         "cost_usd_per_token": one.cost_usd_per_token,
         "energy_j_per_token": one.energy_j_per_token,
         "command": run_command(_run(asked, one), "estimate"),

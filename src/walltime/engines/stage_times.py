@@ -18,16 +18,16 @@ def one(value: Numeric) -> float:
     return float(value if isinstance(value, int | float) else value.item())
 
 
-def layers_of_places(num_layers: int, plan: Plan) -> dict[Place, int]:
+def layers_of_places(num_layers: int, plan: Plan, num_last: int = 0) -> dict[Place, int]:
     """Return how many layers each chunk of each stage holds.
 
     Stages hold what `walltime.plan.stages` says, and so do chunks: as many as fit from the first on. The stage with the
-    output layer holds what is left: the last, or the first where the way is a V. Each direction of ``dualpipe`` has all
-    layers.
+    output layer holds what is left, ``num_last`` layers at least: the last, or the first where the way is a V. Each
+    direction of ``dualpipe`` has all layers.
     """
     held = [
-        int(layers_before_stage(num_layers, plan.pp, plan.vpp, i + 1))
-        - int(layers_before_stage(num_layers, plan.pp, plan.vpp, i))
+        int(layers_before_stage(num_layers, plan.pp, plan.vpp, i + 1, num_last))
+        - int(layers_before_stage(num_layers, plan.pp, plan.vpp, i, num_last))
         for i in range(plan.pp)
     ]
     chunks = num_chunks(plan.schedule, plan.vpp)
@@ -104,7 +104,7 @@ class StageTimes:
     def __init__(self, model: StepModel, plan: Plan) -> None:
         self.model, self.plan = model, plan
         self.routes = routes(plan.schedule, plan.pp, plan.vpp)
-        self.layers = layers_of_places(int(model.num_layers), plan)
+        self.layers = layers_of_places(int(model.num_layers), plan, model.model.num_mtp_layers)
         self.forward, self.backward = model.directions()
         self.weight_s = one(model.weight_gradient_s(self.backward))
         self.by_layer = model.data.of_layer(model.num_microbatches) if plan.sharding == "zero3" else None

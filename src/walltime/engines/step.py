@@ -179,7 +179,11 @@ class StepModel:
         """Return the layers of a full stage and of the last."""
         plans = self.plans
         most = layers_of_fullest_stage(self.num_layers, plans.pp, plans.vpp)
-        return most, self.num_layers - layers_before_stage(self.num_layers, plans.pp, plans.vpp, plans.pp - 1)
+        return most, self.num_layers - self._layers_before_last()
+
+    def _layers_before_last(self) -> Floats:
+        plans = self.plans
+        return layers_before_stage(self.num_layers, plans.pp, plans.vpp, plans.pp - 1, self.model.num_mtp_layers)
 
     def _bubble(
         self, layer: tuple[Direction, Direction], ends: tuple[Direction, Direction], layers: Floats, has_ends: Floats
@@ -202,7 +206,7 @@ class StepModel:
             busiest=stage(layers, has_ends),
             others=stage((self.num_layers - layers) / num_others, (1 - has_ends) / num_others),
             full=stage(most, 0),
-            num_full=np.floor(self.num_layers / most),
+            num_full=np.floor(self._layers_before_last() / most) + (left >= most),
             last=stage(left, 1),
             last_chunk=np.maximum(left - most * (1 - 1 / plans.vpp), 0) * layer_s + ends_s,
         )

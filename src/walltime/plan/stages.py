@@ -18,9 +18,13 @@ def layers_of_fullest_stage(num_layers: Numeric, pp: Numeric, vpp: Numeric) -> F
     return np.asarray(np.ceil(num_layers / (pp * vpp)) * vpp)
 
 
-def layers_before_stage(num_layers: Numeric, pp: Numeric, vpp: Numeric, index: Numeric) -> Floats:
+def layers_before_stage(
+    num_layers: Numeric, pp: Numeric, vpp: Numeric, index: Numeric, num_last: Numeric = 0
+) -> Floats:
     """Layers on the stages before stage ``index``, which counts from 0; with ``index`` = ``pp`` all layers.
 
-    Stages are as full as the fullest from the first on, so the last holds what is left.
+    Stages are as full as the fullest from the first on, so the last holds what is left, and at least ``num_last``
+    layers: those of multi-token prediction stand beside the output layer.
     """
-    return np.minimum(layers_of_fullest_stage(num_layers, pp, vpp) * index, num_layers)
+    movable = num_layers - np.where(np.less(index, pp), num_last, 0)
+    return np.minimum(layers_of_fullest_stage(num_layers, pp, vpp) * index, movable)

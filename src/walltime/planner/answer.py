@@ -31,7 +31,7 @@ class Answer:
     options
         The best plans, the best first: the best of each layout, and the simplest as good as the best.
     tie
-        Plans within this share of the best are as good: the median error of predicted step times.
+        Plans within this share of the best are as good: the median error of predicted step times, or of memory.
     """
 
     question: Question
@@ -68,7 +68,7 @@ class Answer:
     @cached_property
     def recommended(self) -> Option:
         """The simplest of the `ties`: the fewest kinds of parallelism, then the fewest unusual choices."""
-        return min(self.ties, key=lambda one: (plan_complexity(one), self._compared(one)))
+        return min(self.ties, key=lambda one: (plan_complexity(one), self._compared(one), one.needed_bytes))
 
     def _compared(self, one: Option) -> float:
         """Return by what plans on one cluster are compared."""

@@ -98,6 +98,11 @@ class Question:
         return replace(self, constraints=constraints)
 
     @property
+    def compares_times(self) -> bool:
+        """Whether plans on one cluster are compared by their step times: the goals time, cost and gpus."""
+        return self.goal not in ("memory", "energy")
+
+    @property
     def num_steps(self) -> float:
         """Steps of the whole run; one if no tokens were asked for."""
         return 1.0 if self.tokens is None else self.tokens / self.training.batch_tokens

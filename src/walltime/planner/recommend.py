@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 
-from walltime.catalog.accuracy import step_time_median_error
+from walltime.catalog.accuracy import median_error
 from walltime.hardware import Cluster
 from walltime.planner.answer import Answer
 from walltime.planner.option import Option
@@ -41,7 +41,7 @@ def recommend(
         if question.goal == "gpus" and found and (cluster.num_gpus or 0) > found[0].plan.num_gpus:
             break
         search = (known and known(cluster)) or new_search(question, cluster)
-        site = searched(question, search, step_time_median_error())
+        site = searched(question, search, median_error(of_memory=question.goal == "memory"))
         sites.append(site)
         found += in_time(question, options_of(question, site))
         if progress:
@@ -65,6 +65,6 @@ def in_time(question: Question, options: Iterable[Option]) -> list[Option]:
 
 def answer(question: Question, sites: list[Site], options: list[Option]) -> Answer:
     """Return an answer with its options in order."""
-    tie = step_time_median_error()
+    tie = median_error(of_memory=question.goal == "memory")
     ranked = sorted(options, key=lambda one: (one.value(question.goal), str(one.plan)))
     return Answer(question, tuple(sites), tuple(ranked), tie)

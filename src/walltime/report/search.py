@@ -11,7 +11,7 @@ from walltime.report.terminal import table
 from walltime.report.transformer import PARTS, nearby_text
 from walltime.units import format_count, format_si, format_time
 from walltime.validate.cases import Case
-from walltime.validate.ceilings import Ceiling
+from walltime.validate.ceilings import Ceiling, measured_utilization
 from walltime.validate.nearby import Nearby
 from walltime.workload.parameters import num_active_parameters, num_parameters
 
@@ -71,7 +71,7 @@ def search_text(answer: Answer, reasons: Reasons) -> str:
         _sites(answer),
         options_table(answer.shown, answer),
         _considered(answer),
-        _binding(answer, reasons.binding),
+        _binding(answer, reasons.binding) if answer.question.compares_times else "",
         _elasticities(reasons.elasticities),
         _others(answer, reasons.others),
         nearby_text(reasons.nearby),
@@ -128,7 +128,7 @@ def _recommendation(answer: Answer, reasons: Reasons) -> str:
         *_economy(one),
         *_run(answer, one),
         f"  why this   {_why(answer)}",
-        *_fiction(one, reasons.ceiling),
+        *_fiction(one, reasons),
         *_survival(answer, reasons.survival),
     ]
     return "\n".join(lines)
@@ -160,7 +160,8 @@ def _run(answer: Answer, one: Option) -> list[str]:
 def _why(answer: Answer) -> str:
     one, best = answer.recommended, answer.best
     others = len(answer.ties) - 1
-    error = f"{answer.tie:.1%}, the median error of our step times"
+    of = "memory" if answer.question.goal == "memory" else "step times"
+    error = f"{answer.tie:.1%}, the median error of our {of}"
     if one is best:
         tied = f"; {others} more within {error}, none simpler" if others else f"; no other within {error}"
         return f"the best by {answer.question.goal}{tied}"
@@ -169,16 +170,18 @@ def _why(answer: Answer) -> str:
     return f"the simplest of {others + 1} plans within {error}; {slower:.1%} behind the best, {short_plan(best.plan)}"
 
 
-def _fiction(one: Option, ceiling: Ceiling | None) -> list[str]:
-    """Say whether utilisation is beyond what was ever measured."""
+def _fiction(one: Option, reasons: Reasons) -> list[str]:
+    """Say whether utilisation is beyond what was ever measured, and what the nearest measured run reached."""
+    ceiling, near = reasons.ceiling, [measured_utilization(near.case) for near in reasons.nearby[:1]]
     chip, precision = one.cluster.accelerator.id, one.plan.precision
     if ceiling is None:
         return [f"  FLAG       no measured step on {chip} in {precision} is known here: nothing bounds this prediction"]
     case = ceiling.case
     whose = f"by {case.stack}" if ceiling.of_stack else f"by {case.stack}, none being by {one.estimate.stack.id},"
+    nearest = f"; the nearest run, below, {near[0]:.1%}" if near else ""
     most = (
         f"{ceiling.utilization:.1%} {whose} on {chip} in {precision} ({case.source_id}: {case.row.model_name}, "
-        f"{format_count(case.num_gpus)} accelerators)"
+        f"{format_count(case.num_gpus)} accelerators){nearest}"
     )
     if one.utilization > ceiling.utilization:
         return [f"  FLAG       {one.utilization:.1%} MFU is more than was ever measured: at most {most}"]
@@ -251,7 +254,7 @@ def options_table(options: Sequence[Option], answer: Answer | None = None) -> st
         ]
         for one in options
     ]
-    note = "shares of each step, of what nothing hides"
+    note = "shares of each step: what nothing hides on the busiest stage"
     marks = f"; > recommended, = as good within {answer.tie:.1%}" if answer else ""
     return f"{table(header, rows, left=3 if several else 2)}\n{note}{marks}"
 
@@ -271,7 +274,7 @@ def _seconds(one: Option, parts: Sequence[str]) -> float:
 
 
 def _loses(one: Option, answer: Answer | None) -> str:
-    if answer is None or one is answer.best:
+    if answer is None or one is answer.best or not answer.question.compares_times:
         return ""
     if one.cluster != answer.best.cluster:
         return ""
@@ -310,7 +313,7 @@ def _others(answer: Answer, others: Sequence[tuple[Case, Option]]) -> str:
             short_plan(one.plan),
             format_time(case.step_time_s or 0.0),
             format_time(one.time_s),
-            f"{ours_s / one.time_s - 1:+.1%}",
+            f"{ours_s / one.time_s - 1:+.1%}" if one.plan.precision == answer.recommended.plan.precision else "",
             "" if one.free_bytes >= 0 else f"needs {format_si(one.needed_bytes, 'B', 3)} by our count",
         ]
         for case, one in others

@@ -21,8 +21,8 @@ class Keeper(Protocol):
     def passes(self, bounds: Floats, layout: Indices) -> Mask:
         """Whether a plan of this layout with these lower bounds could matter, (plans,)."""
 
-    def offer(self, layout: Indices, plans: PlanBatch, values: Floats) -> None:
-        """Take plans that fit, with their layouts and values."""
+    def offer(self, layout: Indices, plans: PlanBatch, values: Floats, needed_bytes: Floats) -> None:
+        """Take plans that fit, with their layouts, values and memory. [B]"""
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,15 @@ class Kept:
         Its place among the layouts of the search.
     complexity
         See `complexity`.
+    needed_bytes
+        Memory on the fullest accelerator: decides among plans that are equal by all else. [B]
     """
 
     plan: Plan
     values: tuple[float, ...]
     layout: int
     complexity: int
+    needed_bytes: float = 0.0
 
 
 def complexity(plans: PlanBatch) -> Indices:
@@ -101,22 +104,23 @@ class Best:
         if more > 0:
             self._best_of = np.concatenate([self._best_of, np.full(more, np.inf)])
 
-    def offer(self, layout: Indices, plans: PlanBatch, values: Floats) -> None:
-        """Keep the best of each layout and complexity."""
+    def offer(self, layout: Indices, plans: PlanBatch, values: Floats, needed_bytes: Floats) -> None:
+        """Keep the best of each layout and complexity, of equal ones the one that needs least memory."""
         value = values[0]
         index = np.flatnonzero(self.passes(values, layout))
         if not len(index):
             return
         complicated = complexity(plans)[index]
-        order = np.lexsort((value[index], complicated, layout[index]))
+        order = np.lexsort((needed_bytes[index], value[index], complicated, layout[index]))
         index, complicated = index[order], complicated[order]
         groups = layout[index], complicated
         first = np.ones(len(index), dtype=bool)
         first[1:] = (groups[0][1:] != groups[0][:-1]) | (complicated[1:] != complicated[:-1])
         for at, many in zip(index[first], complicated[first], strict=True):
             key = int(layout[at]), int(many)
-            if key not in self._found or value[at] < self._found[key].values[0]:
-                self._found[key] = Kept(single_plan(plans, int(at)), (float(value[at]),), *key)
+            new = (float(value[at]), float(needed_bytes[at]))
+            if key not in self._found or new < (self._found[key].values[0], self._found[key].needed_bytes):
+                self._found[key] = Kept(single_plan(plans, int(at)), new[:1], *key, new[1])
         self._raise()
 
     def _raise(self) -> None:
@@ -169,7 +173,7 @@ class Front:
             dominated |= np.all(point[:, None] <= bounds, axis=0)
         return ~dominated
 
-    def offer(self, layout: Indices, plans: PlanBatch, values: Floats) -> None:
+    def offer(self, layout: Indices, plans: PlanBatch, values: Floats, needed_bytes: Floats) -> None:
         """Take the plans that no other dominates."""
         complicated = complexity(plans)
         order = np.lexsort((complicated, *values[::-1]))
@@ -177,6 +181,7 @@ class Front:
             value = values[:, at]
             if self._values is not None and np.any(np.all(self._values <= value[:, None], axis=0)):
                 continue
-            kept = Kept(single_plan(plans, int(at)), tuple(map(float, value)), int(layout[at]), int(complicated[at]))
+            place, needed = (int(layout[at]), int(complicated[at])), float(needed_bytes[at])
+            kept = Kept(single_plan(plans, int(at)), tuple(map(float, value)), *place, needed)
             self.found = [one for one in self.found if not np.all(value <= np.array(one.values))] + [kept]
             self._values = np.array([one.values for one in self.found]).T

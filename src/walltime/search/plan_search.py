@@ -241,7 +241,8 @@ class PlanSearch:
         plans, needed = plans.take(fits), needed[fits]
         if len(plans):
             step = step_time(self.training, plans, self.stack, self.numbers)
-            keeper.offer(layout[fits], plans, self._values(step, np.array([needed] * len(criteria)), criteria))
+            values = self._values(step, np.array([needed] * len(criteria)), criteria)
+            keeper.offer(layout[fits], plans, values, needed)
 
     def _values(self, step: StepTime, otherwise: Floats, criteria: Sequence[Criterion]) -> Floats:
         """Return the criteria of steps, of memory what is given, (criteria, plans)."""

@@ -15,6 +15,9 @@ from walltime.validate.measured import CORE, read_measured, shipped_files
 from walltime.validate.notes import precision_of
 from walltime.workload.flop import model_flop_per_token
 
+_SIXTEEN_BIT = ("bf16", "fp16")
+_KIN = "megatron"  # in the ids of all stacks that descend from Megatron-LM
+
 
 @dataclass(frozen=True)
 class Ceiling:
@@ -27,7 +30,8 @@ class Ceiling:
     utilization
         Model FLOP/s utilisation by the convention ``causal-attention``.
     of_stack
-        Whether the row is of the software stack that was asked for; otherwise none of that stack is there.
+        Whether the row is of the software stack that was asked for; otherwise none of that stack is there, and it is of
+        its kin, or if there is none either, of any.
     """
 
     case: Case
@@ -38,9 +42,10 @@ class Ceiling:
 def measured_ceiling(
     accelerator: str, precision: Precision, stack: str, paths: Sequence[Path] | None = None
 ) -> Ceiling | None:
-    """Return the highest measured utilisation of an accelerator in a precision, by a stack if it has rows.
+    """Return the highest measured utilisation of an accelerator in a precision, by a stack, else its kin, else any.
 
-    Releases of one framework count as one stack; models of a few layers only, and other proxies, do not count.
+    Releases of one framework count as one stack, Megatron's offspring as kin, 16-bit formats as one; models of a few
+    layers only, and other proxies, do not count.
 
     Parameters
     ----------
@@ -54,10 +59,12 @@ def measured_ceiling(
     files = shipped_files() if paths is None else paths
     rows = [row for path in files for row in read_measured(path, strict=False) if row.scope == CORE]
     rows = [row for row in rows if accelerator_of(row) == accelerator]
-    rows = [row for row in rows if (precision_of(row) or DEFAULTS[stack_of(row)].precision) == precision]
+    alike = _SIXTEEN_BIT if precision in _SIXTEEN_BIT else (precision,)
+    rows = [row for row in rows if (precision_of(row) or DEFAULTS[stack_of(row)].precision) in alike]
     cases = [case for row in rows if isinstance(case := case_of(row), Case) and case.step_time_s]
     own = [case for case in cases if _undated(case.stack) == _undated(stack)]
-    among = [(measured_utilization(case), index, case) for index, case in enumerate(own or cases)]
+    kin = [case for case in cases if _KIN in case.stack and _KIN in stack]
+    among = [(measured_utilization(case), index, case) for index, case in enumerate(own or kin or cases)]
     if not among:
         return None
     utilization, _, case = max(among)
