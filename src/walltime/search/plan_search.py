@@ -180,15 +180,15 @@ class PlanSearch:
         fits = self.least_bytes <= self.capacity_bytes
         counted = self.space.count(self.rows)
         self.counts.not_fitting, self.counts.evaluated = int(counted[~fits].sum()), 0
-        rows, times = self.rows.take(fits), self.least_times.take(fits)
+        rows, place = self.rows.take(fits), np.flatnonzero(fits)
         least = least_bytes(self.space, rows, self.stack, self.memory) if "memory" in criteria else np.zeros(len(rows))
-        bounds = self._bounds(times.of_row, least, criteria)
+        bounds = self._bounds(self.least_times.of_row[place], least, criteria)
         order = np.argsort(bounds[0], kind="stable")
         start, size = 0, _FIRST_ROWS
         while start < len(order):
             at = order[start : start + size]
             at = at[keeper.passes(bounds[:, at], rows.layout[at])]
-            self._search_rows(rows.take(at), times.take(at), least[at], keeper, criteria)
+            self._search_rows(rows.take(at), self.least_times.take(place[at]), least[at], keeper, criteria)
             start, size = start + size, size * _GROWTH
 
     def _bounds(self, time_s: Floats, needed: Floats, criteria: Sequence[Criterion]) -> Floats:
