@@ -17,6 +17,7 @@ FILES = sorted(FOLDER.glob("*.json"))
 LLAMA = json.loads((FOLDER / "Llama-3.1-8B.json").read_text(encoding="utf-8"))
 MIXTRAL = json.loads((FOLDER / "Mixtral-8x7B-v0.1.json").read_text(encoding="utf-8"))
 QWEN_MOE = json.loads((FOLDER / "Qwen3-30B-A3B.json").read_text(encoding="utf-8"))
+QWEN3 = json.loads((FOLDER / "Qwen3-8B.json").read_text(encoding="utf-8"))
 GEMMA2 = json.loads((FOLDER / "gemma-2-2b.json").read_text(encoding="utf-8"))
 FALCON = json.loads((FOLDER / "falcon-40b-instruct.json").read_text(encoding="utf-8"))
 MPT = json.loads((FOLDER / "mpt-7b.json").read_text(encoding="utf-8"))
@@ -91,6 +92,8 @@ def test_broken_files_are_refused(text, said, file):
         (GEMMA2, {"layer_types": [*ALL_LAYERS, "full_attention"]}, "27 entries for 26 layers"),
         (GEMMA2, {"layer_types": [*ALL_LAYERS[1:], "mamba"]}, "layer_types='mamba' is not supported"),
         (GEMMA2, {"layer_types": [*ALL_LAYERS[1:], "sliding_attention"], "sliding_window": None}, "sliding_window"),
+        (QWEN3, {"layer_types": ["foo"] * 36}, "layer_types='foo' is not supported"),
+        (QWEN3, {"layer_types": ["full_attention"] * 3}, "3 entries for 36 layers"),
         (GEMMA2, {"layer_types": "full"}, "layer_types='full' must be a list of texts"),
         (FALCON, {"num_kv_heads": 7}, "num_kv_heads=7 does not divide the 128 attention heads"),
         (FALCON, {"num_ln_in_parallel_attn": 3}, "num_ln_in_parallel_attn=3 must be 1 or 2"),

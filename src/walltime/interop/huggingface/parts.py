@@ -68,22 +68,29 @@ def all_biases(switch: bool) -> Fields:
 def sliding(keys: Keys, num_layers: int, usual: int, window: int | None = None) -> Fields:
     """Return window and number of sliding layers: those that ``layer_types`` lists, else the ``usual`` ones."""
     wide = keys.count("sliding_window") if window is None else window
-    types = keys.texts("layer_types", num_layers)
+    types = _layer_types(keys, num_layers)
     if types is not None:
-        for kind in types:
-            if kind not in ("full_attention", *WINDOWED):
-                raise keys.refusal("layer_types", kind, "is not supported. Valid: full_attention, sliding_attention.")
         usual = sum(kind in WINDOWED for kind in types)
         if usual and not wide:
             raise keys.refusal("layer_types", "sliding_attention", "needs the key sliding_window.")
     return {"sliding_window": wide, "num_sliding_layers": usual} if wide and usual else {}
 
 
+def _layer_types(keys: Keys, num_layers: int) -> list[str] | None:
+    """Return the kind of attention of each layer, None where none is listed."""
+    types = keys.texts("layer_types", num_layers)
+    for kind in types or ():
+        if kind not in ("full_attention", *WINDOWED):
+            raise keys.refusal("layer_types", kind, "is not supported. Valid: full_attention, sliding_attention.")
+    return types
+
+
 def upper_sliding(keys: Keys, num_layers: int) -> Fields:
     """Return the sliding layers of Qwen: those from ``max_window_layers`` up, if there are any at all."""
     if keys.yes_no("use_sliding_window"):
         return sliding(keys, num_layers, max(0, num_layers - keys.count("max_window_layers")))
-    for name in ("sliding_window", "max_window_layers", "layer_types"):
+    _layer_types(keys, num_layers)
+    for name in ("sliding_window", "max_window_layers"):
         keys.used |= {name: keys.content[name]} if name in keys.content else {}
     return {}
 
