@@ -107,7 +107,11 @@ def test_document(walltime):
         assert plan["fits"]
         assert plan["plan.tp"] in (1, 2)
         assert plan["plan.micro_batch"] <= 2
-    assert {one["resource"] for one in found["elasticities"]} >= {"FLOP/s", "memory bandwidth", "batch"}
+    assert {one["resource"] for one in found["elasticities"]} >= {
+        "FLOP/s",
+        "memory bandwidth",
+        "batch (from doubling it)",
+    }
     assert found["pessimistic"] is None
     assert 0 < found["tie_share"] < 0.1
     assert {"utilization", "source", "exceeded"} <= set(found["measured_ceiling"])

@@ -125,10 +125,15 @@ def search(
     if batch_seqs is None:
         raise BadInput("batch_seqs is not given. Valid: sequences in a step, for example batch_seqs=2048.")
     clusters = [cluster] if isinstance(cluster, Cluster) else list(cluster)
-    if not all(isinstance(one, Cluster) for one in clusters):
-        raise BadInput(f"cluster={cluster!r} is no cluster. Valid: wt.cluster('h100-sxm', 64), or several.")
+    for one in clusters:
+        _check_cluster(one)
     if fix is not None and not isinstance(fix, Mapping):
         raise BadInput(f"fix={fix!r} must map fields of a plan to values. Valid: fix={{'tp': 8}}.")
+    prices = price_usd_per_gpu_hour
+    if prices is not None and not isinstance(prices, Mapping):
+        raise BadInput(
+            f"price_usd_per_gpu_hour={prices!r} must map accelerators to prices. Valid: {{'h100-sxm': 2.5}}."
+        )
     question = Question(
         training=Training(model, usual_seq_len(model) if seq_len is None else seq_len, batch_seqs),
         clusters=tuple(known_cluster(one) for one in clusters),
@@ -150,6 +155,11 @@ def search(
     if not found:
         raise NegativeAnswer(no_plan_text(found))
     return found
+
+
+def _check_cluster(given: object) -> None:
+    if not isinstance(given, Cluster):
+        raise BadInput(f"cluster={given!r} is no cluster. Valid: wt.cluster('h100-sxm', 64), or several.")
 
 
 def _theory_plan(model: MlpStack, cluster: Cluster, assumptions: str | Assumptions, space: str | None) -> MlpPlan:

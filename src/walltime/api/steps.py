@@ -104,7 +104,7 @@ def estimate(
 
 
 def timeline(
-    model: Transformer,
+    model: Transformer | str,
     cluster: Cluster,
     plan: Plan,
     *,
@@ -129,7 +129,10 @@ def timeline(
     BadInput
         The plan does not divide the model or the cluster, or has more passes than are worth drawing.
     """
-    result = estimate(model, cluster, plan, seq_len=seq_len, batch_seqs=batch_seqs, stack=stack)
+    made = _model(model) if isinstance(model, str) else model
+    if not isinstance(made, Transformer):
+        raise BadInput(f"model={model!r} is no real model. Valid: llama-3.1-405b.")
+    result = estimate(made, cluster, plan, seq_len=seq_len, batch_seqs=batch_seqs, stack=stack)
     return drawn(result.timeline())
 
 

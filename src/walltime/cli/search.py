@@ -150,11 +150,23 @@ def _reasons(answer: Answer, *, pessimistic: bool) -> Reasons:
     return Reasons(
         nearby=Neighbourhood(question.training, chosen.plan, chip, stack).nearest(),
         others=_others(answer),
+        highest=_highest(answer),
         ceiling=measured_ceiling(chip, chosen.plan.precision, stack),
         binding=binding(answer) if by_time else None,
         elasticities=elasticities(answer) if by_time else (),
         survival=survival(answer) if pessimistic else None,
     )
+
+
+def _highest(answer: Answer) -> dict[str, float]:
+    """Return the highest measured utilisation of each accelerator that was asked about, if there are several sites."""
+    found = {}
+    for one in answer.of_sites if len(answer.sites) > 1 else ():
+        if one is not None and one.cluster.accelerator.id not in found:
+            chip = one.cluster.accelerator.id
+            ceiling = measured_ceiling(chip, one.plan.precision, answer.question.stack.id)
+            found[chip] = ceiling.utilization if ceiling else 0.0
+    return found
 
 
 def _others(answer: Answer) -> list[tuple[Case, Option]]:

@@ -17,6 +17,9 @@ def predicted(run: Run) -> TransformerEstimate:
     return _estimate(run.training, run.cluster, plans, run.stack, convention=run.convention, num_steps=steps)
 
 
+_USUAL_NODE = 8  # accelerators of most hosts; larger domains join several
+
+
 def header_lines(run: Run, target: str, *more: str, checked: str = "") -> list[str]:
     """Return the lines of a header.
 
@@ -40,8 +43,19 @@ def header_lines(run: Run, target: str, *more: str, checked: str = "") -> list[s
         f"{format_count(training.seq_len)} tokens a step, on {format_count(run.plan.num_gpus)} x "
         f"{_one_line(run.cluster.name)}, stack {run.stack.id}",
         f"plan: {run.plan}",
+        *_domain_note(run),
         "Predicted; compare the first hundred steps with it, after those that warm up:",
         *prediction_lines(predicted(run)),
+    ]
+
+
+def _domain_note(run: Run) -> list[str]:
+    """Say where processes of a node are those of a domain that may join several hosts."""
+    sizes = run.cluster.network.level_sizes
+    if not sizes or sizes[0] <= _USUAL_NODE:
+        return []
+    return [
+        f"Nodes are taken to be the {sizes[0]} accelerators that one domain joins: change it where hosts have fewer."
     ]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from walltime.interop.header import header_lines
 from walltime.interop.launch import bash_script, continued, nodes_of, sbatch_lines, torchrun
 from walltime.interop.megatron import STEPS
-from walltime.interop.megatron_model import Flags, assumed, model_flags
+from walltime.interop.megatron_model import Flags, assumed, model_flags, moe_pattern
 from walltime.interop.megatron_plan import plan_flags, uses_fsdp
 from walltime.interop.quoting import Code, call_text, commented
 from walltime.interop.run import Run
@@ -151,7 +151,7 @@ def _special(run: Run, flags: Flags) -> dict[str, Any]:
     if "window-size" in flags:
         fields["window_size"] = (model.sliding_window, 0)
     if "moe-layer-freq" in flags:
-        fields["moe_layer_freq"] = Code(f"[0] * {model.num_dense_layers} + [1] * {model.num_moe_layers}")
+        fields["moe_layer_freq"] = Code(moe_pattern(model))
     if uses_fsdp(run):
         fields["gradient_accumulation_fusion"] = False
     if plan.pp > 1:

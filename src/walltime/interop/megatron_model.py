@@ -128,7 +128,7 @@ def _experts(model: Transformer) -> Flags:
         "moe-ffn-hidden-size": model.d_ff_expert,
     }
     if model.num_dense_layers:
-        flags["moe-layer-freq"] = f"([0]*{model.num_dense_layers}+[1]*{model.num_moe_layers})"
+        flags["moe-layer-freq"] = moe_pattern(model).replace(" ", "")
     if model.d_ff_shared:
         flags["moe-shared-expert-intermediate-size"] = model.d_ff_shared
     if model.router_bias and not model.expert_bias:
@@ -150,3 +150,14 @@ def assumed(model: Transformer) -> list[str]:
     if model.num_moe_layers and model.num_dense_layers:
         said.append(f"the {model.num_dense_layers} layers with a dense MLP first")
     return [f"Taken as usual, for walltime does not know it: {', '.join(said)}."]
+
+
+def moe_pattern(model: Transformer) -> str:
+    """Return which layers have experts, 1, and which have none, 0, as a Python expression.
+
+    Where half of the layers are dense every second one is, the first first; else dense layers lead. So they are taken
+    in the estimate's memory (`walltime.engines.transformer_memory`).
+    """
+    if 2 * model.num_dense_layers == model.num_layers:
+        return f"([0, 1] * {model.num_dense_layers})"
+    return f"([0] * {model.num_dense_layers} + [1] * {model.num_moe_layers})"

@@ -149,7 +149,7 @@ def _of_batch(answer: Answer, best: Option) -> Elasticity:
     training = answer.question.training
     doubled = replace(answer.question, training=replace(training, batch_seqs=2 * training.batch_seqs))
     kept = _fastest(new_search(doubled, best.cluster), np.inf)
-    twice = _elasticity("batch", answer, kept, 2.0)
+    twice = _elasticity("batch (from doubling it)", answer, kept, 2.0)
     return replace(twice, gain=(1 + twice.gain) ** np.log2(MORE) - 1) if kept else twice
 
 

@@ -1,7 +1,7 @@
 """The planner's answer as text: the recommendation, why, the best plans with their waterfalls, what was considered."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from walltime.plan import Plan
 from walltime.planner import Answer, Option
@@ -9,6 +9,7 @@ from walltime.planner.answer import rejections
 from walltime.planner.reasons import Binding, Elasticity, Survival, losing_parts
 from walltime.report.terminal import table
 from walltime.report.transformer import PARTS, nearby_text
+from walltime.search.plan_search import Counts
 from walltime.units import format_count, format_si, format_time
 from walltime.validate.cases import Case
 from walltime.validate.ceilings import Ceiling, measured_utilization
@@ -51,6 +52,8 @@ class Reasons:
         Measured rows nearest to the recommendation.
     others
         Published and measured runs of the same training, and their plans as the planner estimates them.
+    highest
+        The highest measured utilisation by accelerator, of those that were asked about.
     ceiling, binding, elasticities, survival
         See `walltime.validate.ceilings` and `walltime.planner.reasons`.
     """
@@ -58,6 +61,7 @@ class Reasons:
     nearby: Sequence[Nearby] = ()
     others: Sequence[tuple[Case, Option]] = ()
     ceiling: Ceiling | None = None
+    highest: Mapping[str, float] = field(default_factory=dict)
     binding: Binding | None = None
     elasticities: Sequence[Elasticity] = ()
     survival: Survival | None = None
@@ -68,7 +72,7 @@ def search_text(answer: Answer, reasons: Reasons) -> str:
     sections = [
         _heading(answer),
         _recommendation(answer, reasons),
-        _sites(answer),
+        _sites(answer, reasons),
         options_table(answer.shown, answer),
         _considered(answer),
         _binding(answer, reasons.binding) if answer.question.compares_times else "",
@@ -164,7 +168,8 @@ def _why(answer: Answer) -> str:
     error = f"{answer.tie:.1%}, the median error of our {of}"
     if one is best:
         tied = f"; {others} more within {error}, none simpler" if others else f"; no other within {error}"
-        return f"the best by {answer.question.goal}{tied}"
+        searched = " of the sizes searched" if answer.question.goal == "gpus" and len(answer.sites) > 1 else ""
+        return f"the best by {answer.question.goal}{searched}{tied}"
     slower = one.value(answer.question.goal)[0] / best.value(answer.question.goal)[0] - 1
     slower = one.time_s / best.time_s - 1 if answer.question.goal == "gpus" else slower
     return f"the simplest of {others + 1} plans within {error}; {slower:.1%} behind the best, {short_plan(best.plan)}"
@@ -201,28 +206,40 @@ def _survival(answer: Answer, found: Survival | None) -> list[str]:
     ]
 
 
-def _sites(answer: Answer) -> str:
+def _highest(one: Option, reasons: Reasons) -> float:
+    """Return the highest utilisation that was measured on an option's accelerator, all of it where none was."""
+    return reasons.highest.get(one.cluster.accelerator.id, 1.0)
+
+
+def _sites(answer: Answer, reasons: Reasons) -> str:
     """Return the best plan of each cluster, empty if there was one cluster."""
     if len(answer.sites) == 1:
         return ""
     pairs = sorted(zip(answer.sites, answer.of_sites, strict=True), key=lambda pair: pair[0].cluster.id)
     rows = [
-        _site_row(site.cluster.num_gpus or 0, site.cluster.id, one, site.search.counts.evaluated > 0)
+        _site_row(site.cluster.num_gpus or 0, site.cluster.id, one, _may_fit(site.search.counts), reasons)
         for site, one in pairs
     ]
     run = ["run"] if answer.question.tokens is not None else []
     header = ["on", "step", "MFU", "tokens/s", "$/Mtoken", "J/token", *run, ""]
-    return table(header, [row if run else [*row[:6], row[-1]] for row in rows])
+    beyond = any("!" in row[2] for row in rows)
+    note = "\n! more than was ever measured on this accelerator" if beyond else ""
+    return table(header, [row if run else [*row[:6], row[-1]] for row in rows]) + note
 
 
-def _site_row(num_gpus: int, cluster: str, one: Option | None, fits: bool) -> list[str]:
+def _may_fit(counts: Counts) -> bool:
+    """Whether some plan is not known not to fit: then, without an answer, it is the deadline that excludes it."""
+    return counts.worse + counts.evaluated > 0
+
+
+def _site_row(num_gpus: int, cluster: str, one: Option | None, fits: bool, reasons: Reasons) -> list[str]:
     on = f"{num_gpus} x {cluster}"
     if one is None:
         return [on, *[""] * 6, "too slow for the deadline" if fits else "no plan fits"]
     return [
         on,
         format_time(one.time_s),
-        f"{one.utilization:.1%}",
+        f"{one.utilization:.1%}" + (" !" if one.utilization > _highest(one, reasons) else ""),
         format_count(one.tokens_per_s),
         *_prices(one),
         f"{one.run_time_s / _DAY_S:,.3g} d",
