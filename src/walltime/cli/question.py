@@ -161,15 +161,27 @@ def _derived_dp(degrees: Mapping[str, int], model: Transformer, cluster: Cluster
     )
 
 
-def _batch_seqs(values: Mapping[str, Any], plan: Plan, seq_len: int, notes: list[str]) -> int:
-    """Return the sequences of a step; tokens are rounded to what pipelines and microbatches share out evenly."""
+def given_batch(values: Mapping[str, Any]) -> int | None:
+    """Return the sequences of a step as they were given, None if it was in tokens.
+
+    Raises
+    ------
+    BadInput
+        Both were given, or neither.
+    """
     seqs, tokens = typed(values, "batch", int), values.get("batch_tokens")
     if seqs is not None and tokens is not None:
         raise BadInput(f"batch={seqs} and batch_tokens={tokens} say the same thing. Valid: one of them.")
-    if seqs is not None:
-        return whole(seqs, "batch", LARGEST_SIZE)
-    if tokens is None:
+    if seqs is None and tokens is None:
         raise BadInput("batch is not given. Valid: sequences in a step, --batch 2048, or tokens, --batch-tokens 16M.")
+    return None if seqs is None else whole(seqs, "batch", LARGEST_SIZE)
+
+
+def _batch_seqs(values: Mapping[str, Any], plan: Plan, seq_len: int, notes: list[str]) -> int:
+    """Return the sequences of a step; tokens are rounded to what pipelines and microbatches share out evenly."""
+    if (given := given_batch(values)) is not None:
+        return given
+    tokens = values["batch_tokens"]
     wanted = parse_quantity(str(tokens), "tokens", "batch_tokens")
     if not 1 <= wanted <= LARGEST_SIZE:
         raise BadInput(f"batch_tokens={tokens} must be between 1 and {LARGEST_SIZE:,}.")

@@ -103,7 +103,7 @@ def command(
     asked = _asked(model, flags)
     if save is not None:
         _check_save(Path(save))
-    if pessimistic and asked.question.goal in ("memory", "energy"):
+    if pessimistic and not asked.question.compares_times:
         raise BadInput(f"pessimistic is about step times, not goal={asked.question.goal}. Valid: time, cost or gpus.")
     if pareto is not None:
         _check_front(flags, save=save, pessimistic=pessimistic)

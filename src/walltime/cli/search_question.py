@@ -7,7 +7,7 @@ from typing import Any
 
 from walltime import api
 from walltime.cli.common import texts, typed
-from walltime.cli.question import real_cluster, seq_len_of, software_of
+from walltime.cli.question import given_batch, real_cluster, seq_len_of, software_of
 from walltime.hardware import Cluster
 from walltime.plan import Plan
 from walltime.planner import GOALS, Question
@@ -117,13 +117,9 @@ def _prices(values: Mapping[str, Any], clusters: tuple[Cluster, ...]) -> Iterato
 
 def _batch_seqs(values: Mapping[str, Any], seq_len: int, notes: list[str]) -> int:
     """Return the sequences of a step; tokens are rounded to a number of sequences that many degrees divide."""
-    seqs, tokens = typed(values, "batch", int), values.get("batch_tokens")
-    if seqs is not None and tokens is not None:
-        raise BadInput(f"batch={seqs} and batch_tokens={tokens} say the same thing. Valid: one of them.")
-    if seqs is not None:
-        return whole(seqs, "batch", LARGEST_SIZE)
-    if tokens is None:
-        raise BadInput("batch is not given. Valid: sequences in a step, --batch 2048, or tokens, --batch-tokens 16M.")
+    if (given := given_batch(values)) is not None:
+        return given
+    tokens = values["batch_tokens"]
     wanted = parse_quantity(str(tokens), "tokens", "batch_tokens") / seq_len
     if not 1 <= wanted <= LARGEST_SIZE:
         raise BadInput(f"batch_tokens={tokens} must be between one sequence, {seq_len}, and {LARGEST_SIZE:,}.")

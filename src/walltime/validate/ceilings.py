@@ -1,6 +1,5 @@
 """How high was utilisation ever measured? What a plan promises beyond that is more than anybody has shown."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from walltime.validate.cases import Case, case_of
 from walltime.validate.chips import accelerator_of
 from walltime.validate.frameworks import stack_of
 from walltime.validate.layouts import DEFAULTS
-from walltime.validate.measured import CORE, read_measured, shipped_files
+from walltime.validate.measured import core_rows
+from walltime.validate.nearby import undated
 from walltime.validate.notes import precision_of
 from walltime.workload.flop import model_flop_per_token
 
@@ -56,13 +56,11 @@ def measured_ceiling(
     paths
         Files of measured rows; those that walltime ships by default.
     """
-    files = shipped_files() if paths is None else paths
-    rows = [row for path in files for row in read_measured(path, strict=False) if row.scope == CORE]
-    rows = [row for row in rows if accelerator_of(row) == accelerator]
+    rows = [row for row in core_rows(paths) if accelerator_of(row) == accelerator]
     alike = _SIXTEEN_BIT if precision in _SIXTEEN_BIT else (precision,)
     rows = [row for row in rows if (precision_of(row) or DEFAULTS[stack_of(row)].precision) in alike]
     cases = [case for row in rows if isinstance(case := case_of(row), Case) and case.step_time_s]
-    own = [case for case in cases if _undated(case.stack) == _undated(stack)]
+    own = [case for case in cases if undated(case.stack) == undated(stack)]
     kin = [case for case in cases if _KIN in case.stack and _KIN in stack]
     among = [(measured_utilization(case), index, case) for index, case in enumerate(own or kin or cases)]
     if not among:
@@ -77,7 +75,3 @@ def measured_utilization(case: Case) -> float:
     flop = training.batch_tokens * model_flop_per_token(training.model, training.seq_len, "causal-attention")
     peak = kernels(case.machine.accelerator).of(case.plan.precision)[1]
     return float(flop / (peak * case.num_gpus * (case.step_time_s or float("inf"))))
-
-
-def _undated(stack: str) -> str:
-    return re.sub(r"-20\d\d$", "", stack)

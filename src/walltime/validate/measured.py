@@ -1,8 +1,9 @@
 """Measured training rows: one CSV format for every source, read so strictly that a row is never half understood."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,18 @@ def _nearest(value: int, multiple: int) -> int:
 def _nearest_divisor(whole: int, value: int) -> int:
     divisors = (d for d in range(1, min(whole, 2 * value) + 1) if whole % d == 0)
     return min(divisors, key=lambda divisor: abs(divisor - value))
+
+
+def core_rows(paths: Iterable[Path] | None = None) -> Sequence[MeasuredRow]:
+    """Return the core rows of files; those that walltime ships, which are read once, by default."""
+    if paths is None:
+        return _shipped_core_rows()
+    return [row for path in paths for row in read_measured(path, strict=False) if row.scope == CORE]
+
+
+@cache
+def _shipped_core_rows() -> Sequence[MeasuredRow]:
+    return core_rows(shipped_files())
 
 
 def shipped_files() -> list[Path]:

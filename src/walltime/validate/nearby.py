@@ -13,7 +13,7 @@ from walltime.validate.cases import Case, case_of
 from walltime.validate.chips import accelerator_of
 from walltime.validate.frameworks import stack_of
 from walltime.validate.layouts import DEFAULTS
-from walltime.validate.measured import CORE, MeasuredRow, read_measured, shipped_files
+from walltime.validate.measured import MeasuredRow, core_rows
 from walltime.validate.notes import precision_of
 from walltime.validate.predict import predictions
 from walltime.workload import Training
@@ -72,14 +72,15 @@ class _Place:
         far = _OTHER_ACCELERATOR * (self.accelerator != other.accelerator) + _OTHER_KIND * (self.is_moe != other.is_moe)
         far += _OTHER_PRECISION * (self.precision != other.precision)
         if self.stack != other.stack:
-            far += _OTHER_VERSION if _undated(self.stack) == _undated(other.stack) else _OTHER_STACK
+            far += _OTHER_VERSION if undated(self.stack) == undated(other.stack) else _OTHER_STACK
         for name, weight in _PER_DOUBLING.items():
             here, there = self.sizes.get(name), other.sizes.get(name)
             far += weight * abs(math.log2(here / there)) if here and there else _UNSAID
         return far
 
 
-def _undated(stack: str) -> str:
+def undated(stack: str) -> str:
+    """Return the id of a stack without the year of its release."""
     return re.sub(r"-20\d\d$", "", stack)
 
 
@@ -128,8 +129,7 @@ class Neighbourhood:
         self, training: Training, plan: Plan, accelerator: str, stack: str, paths: Sequence[Path] | None = None
     ) -> None:
         self.asked = _place(training, plan, accelerator, stack)
-        files = shipped_files() if paths is None else paths
-        rows = (row for path in files for row in read_measured(path, strict=False) if row.scope == CORE)
+        rows = core_rows(paths)
         self.rows = [(row, _place_of(row, chip)) for row in rows if (chip := accelerator_of(row))]
 
     def nearest(self, count: int = 3) -> list[Nearby]:

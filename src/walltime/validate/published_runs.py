@@ -5,7 +5,7 @@ from functools import cache
 from walltime.catalog import data_root
 from walltime.plan import Plan
 from walltime.validate.cases import Case, case_of
-from walltime.validate.measured import CORE, read_measured, shipped_files
+from walltime.validate.measured import core_rows, read_measured
 from walltime.workload import Training
 from walltime.workload.parameters import num_parameters
 
@@ -38,8 +38,7 @@ def same_trainings(training: Training, accelerator: str, num_gpus: int) -> list[
     accelerator, num_gpus
         Its id in the catalog, and how many.
     """
-    rows = [row for path in shipped_files() for row in read_measured(path, strict=False) if row.scope == CORE]
-    rows = [row for row in rows if (row.n_gpus, row.seq_len) == (num_gpus, training.seq_len)]
+    rows = [row for row in core_rows() if (row.n_gpus, row.seq_len) == (num_gpus, training.seq_len)]
     measured = (case for row in rows if isinstance(case := case_of(row), Case) and case.step_time_s)
     found: dict[Plan, Case] = {}
     for case in (*_published_runs(), *measured):
