@@ -159,8 +159,8 @@ def fitted(
 ) -> tuple[LinkLevel, ...]:
     """Return the levels with some fields of one of them fitted to rows.
 
-    Minimises a robust (soft L1) sum of squared logarithms of predicted over measured time; all numbers stay
-    positive, and efficiencies at most 1.
+    Minimises a robust (soft L1) sum of squared logarithms of predicted over measured time, in which each source weighs
+    the same however many rows it has; all numbers stay positive, and efficiencies at most 1.
 
     Parameters
     ----------
@@ -182,6 +182,7 @@ def fitted(
     except ImportError:  # pragma: no cover
         raise MissingExtra("fits need SciPy: pip install 'walltime[sci]'") from None
     start = np.log([getattr(levels[position], name) for name in free])
+    weights = _source_weights(rows.source)
 
     def with_values(logs: Floats) -> tuple[LinkLevel, ...]:
         values = dict(zip(free, np.exp(logs).tolist(), strict=True))
@@ -190,12 +191,19 @@ def fitted(
 
     def residuals(logs: Floats) -> Floats:
         misses = np.log(predicted_s(rows, with_values(logs)) / rows.time_s)
-        return np.concatenate([misses, pull * (logs - start)])
+        return np.concatenate([weights * misses, pull * (logs - start)])
 
     most = [0.0 if name.endswith("efficiency") else math.inf for name in free]
     within = np.minimum(start, np.subtract(most, pull))
     found = least_squares(residuals, within, loss="soft_l1", f_scale=scale, bounds=(-math.inf, most))
     return with_values(found.x)
+
+
+def _source_weights(source: Floats) -> Floats:
+    """Return weights of residuals whose squares add up to the same for each source, and to 1 a row on average."""
+    names, positions, counts = np.unique(source, return_inverse=True, return_counts=True)
+    weights: Floats = np.sqrt(len(source) / len(names) / counts[positions])
+    return weights
 
 
 def relative_errors(rows: Rows, levels: Sequence[LinkLevel]) -> Floats:
