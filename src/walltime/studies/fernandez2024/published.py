@@ -1,0 +1,96 @@
+"""What is known of the paper: its claims and settings, each with a tag that says how surely it is known."""
+
+import csv
+import functools
+from dataclasses import dataclass
+from typing import Literal
+
+from walltime.catalog import data_root
+
+Tag = Literal["QUOTED", "PLOT", "SECONDARY", "RECALLED", "DERIVED", "OTHER"]
+TAGS: dict[str, str] = {
+    "QUOTED": "the paper’s own words",
+    "PLOT": "read off the paper’s own figure",
+    "SECONDARY": "read in a third party’s summary",
+    "DERIVED": "arithmetic on the above",
+    "OTHER": "published by somebody else",
+    "RECALLED": "unverified: shown, never judged",
+}
+Relation = Literal["holds", "number", "ratio", "at least", "at most", "none"]
+RELATIONS: tuple[Relation, ...] = ("holds", "number", "ratio", "at least", "at most", "none")
+"""How ours is held against the paper's: what is said holds; within a tolerance, in points or as a share; a bound."""
+Basis = Literal["predicted", "calibrated"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A claim as it was published.
+
+    Attributes
+    ----------
+    id, experiment
+        Its name here, and the experiment that it is about.
+    says
+        In words; between quotation marks where they are the paper's own.
+    tag
+        See `TAGS`.
+    relation, value, tolerance
+        How ours is held against it (`RELATIONS`); None where there is no number.
+    unit
+        ``share`` is shown in percent.
+    basis
+        Whether any of our numbers was fitted on it or on what it says.
+    source, locator
+        Key of the bibliography, and where in it.
+    deviation
+        Why ours is known to contradict it; empty where it is not.
+    """
+
+    id: str
+    experiment: str
+    says: str
+    tag: str
+    relation: str
+    value: float | None
+    unit: str
+    tolerance: float | None
+    basis: str
+    source: str
+    locator: str
+    deviation: str
+
+
+@functools.cache
+def published_claims() -> tuple[Published, ...]:
+    """Return every claim, in the order of the page."""
+    numbers = ("value", "tolerance")
+    return tuple(
+        Published(**{key: (float(text) if text else None) if key in numbers else text for key, text in row.items()})  # type: ignore[arg-type]
+        for row in _rows("claims.csv")
+    )
+
+
+@functools.cache
+def settings() -> dict[str, str]:
+    """Return the settings of the paper's runs by name, most of them unverified."""
+    return {row["name"]: row["value"] for row in _rows("settings.csv")}
+
+
+def setting(name: str) -> int:
+    """Return a setting that is a whole number."""
+    return int(settings()[name])
+
+
+@functools.cache
+def all_reduce_points() -> dict[tuple[int, int], float]:
+    """Return bus bandwidths of all-reduces on H100 nodes, by nodes and bytes, read off the paper's figure. [B/s]"""
+    path = data_root() / "published" / "fernandez2024_all_reduce.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        return {
+            (int(row["nodes"]), int(row["size_bytes"])): float(row["busbw_bytes_per_s"]) for row in csv.DictReader(file)
+        }
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with (data_root() / "published" / "fernandez2024" / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,112 @@
+"""More accelerators for the same training: with the batch (weak scaling) and without (strong scaling)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from walltime.studies.captions import listed
+from walltime.studies.fernandez2024.drawing import GPUS_LABEL, gpu_ticks, panel, percent
+from walltime.studies.fernandez2024.points import (
+    Point,
+    Setting,
+    best,
+    complete,
+    fsdp,
+    layouts,
+    node_size,
+    with_scaling,
+)
+from walltime.studies.fernandez2024.published import setting
+from walltime.studies.figure import Figure
+
+WEAK_GPUS = tuple(2**power for power in range(3, 18))
+"""8 to 2,048 as in the paper, and on to 131,072."""
+LOCAL_BATCHES = (1, 2, 4)
+STRONG_NODES = (1, 2, 4, 8, 16, 32, 64, 128)
+DEGREES = (1, 2, 4, 8, 16, 32)
+_PAPER_GPUS = (128, 2048)
+
+
+def weak(num_gpus: int, seqs_per_gpu: int | None = None, **settings: Any) -> Setting:
+    """Return the setting of weak scaling: the batch grows with the accelerators."""
+    local = seqs_per_gpu or setting("seqs_per_gpu")
+    return Setting(num_gpus, local * num_gpus, **settings)
+
+
+def strong(num_nodes: int) -> Setting:
+    """Return the setting of strong scaling: the batch stays."""
+    return Setting(num_nodes * node_size(weak(1)), setting("strong_batch_seqs"))
+
+
+def strong_best(num_nodes: int) -> Point:
+    """Return the best plan of strong scaling on some nodes: tensor and pipeline parallelism with FSDP."""
+    pairs = [(tp, pp) for tp in DEGREES for pp in DEGREES]
+    return best(layouts(strong(num_nodes), pairs))
+
+
+def weak_scaling() -> Figure:
+    """FSDP alone, 8 to 131,072 H100s, at one, two and four sequences an accelerator."""
+    curves = {local: [fsdp(weak(num_gpus, local)) for num_gpus in WEAK_GPUS] for local in LOCAL_BATCHES}
+    named = {f"{local} sequence{'s' if local > 1 else ''} a GPU": curve for local, curve in curves.items()}
+    rows = [
+        row for name, curve in named.items() for row in with_scaling([point.row(series=name) for point in curve])
+    ]
+    base, far = (fsdp(weak(num_gpus)) for num_gpus in _PAPER_GPUS)
+    caption = (
+        f"Llama 2 7B, {base.setting.seq_len:,} tokens a sequence, FSDP over all GPUs with resharding. From "
+        f"{_PAPER_GPUS[0]} to {_PAPER_GPUS[1]:,} H100s tokens/s per GPU change by {_change(base, far, RATE)} (the paper, "
+        f"by a summary: −37.22 %) and the board’s power by {_change(base, far, POWER)} (−5.87 %), at "
+        f"{setting('seqs_per_gpu')} sequences a GPU, which are recalled and not verified. Communication that nothing "
+        f"hides takes {percent(base[EXPOSED])} of the step at {_PAPER_GPUS[0]} and {percent(far[EXPOSED])} at "
+        f"{_PAPER_GPUS[1]:,}. Beyond, each doubling of the ring doubles its latency, and throughput of the whole cluster "
+        "hardly grows."
+    )
+    panels = (
+        panel("tokens/s per GPU", named, RATE),
+        panel("board power [W]", named, POWER),
+        panel("exposed communication, share of step", named, EXPOSED, percent=True),
+    )
+    return _figure("weak_scaling", "Weak scaling: FSDP, batch grows with the GPUs", caption, panels, rows)
+
+
+RATE, POWER, EXPOSED = "tokens_per_s_per_gpu", "board_power_w", "exposed_share_of_step"
+
+
+def _change(base: Point, far: Point, metric: str) -> str:
+    return percent(far[metric] / base[metric] - 1, signed=True)
+
+
+def strong_scaling() -> Figure:
+    """A fixed batch on ever more nodes, the best plan at each point, and FSDP alone beside it."""
+    found = {nodes: strong_best(nodes) for nodes in STRONG_NODES}
+    alone = {nodes: fsdp(strong(nodes)) for nodes in STRONG_NODES}
+    curves = {"best plan": list(found.values()), "FSDP alone": list(alone.values())}
+    rows = [row for name, curve in curves.items() for row in with_scaling([point.row(series=name) for point in curve])]
+    two, many = found[2], found[32]
+    speedup = many["tokens_per_s"] / two["tokens_per_s"]
+    plans = listed(f"{_plan(point)} on {nodes}" for nodes, point in found.items() if nodes in (2, 8, 32))
+    impossible = [nodes for nodes, point in alone.items() if not point.runs]
+    caption = (
+        f"Llama 2 7B, {two.setting.batch_seqs} sequences of {two.setting.seq_len:,} tokens a step whatever the cluster "
+        f"(recalled, not verified), the fastest of all tensor × pipeline × FSDP plans. From 2 to 32 nodes, 16 times the "
+        f"GPUs, throughput grows {speedup:.1f}-fold; MFU falls from {percent(two['mfu'])} to {percent(many['mfu'])} (the "
+        f"paper, by one summary: about 40 % to under 15 %). Best nodes by nodes: {plans}. FSDP alone needs a sequence "
+        f"for each GPU: not possible beyond {max(set(STRONG_NODES) - set(impossible), default=0)} nodes."
+    )
+    panels = (
+        panel("MFU", curves, "mfu", percent=True),
+        panel("tokens/s, whole cluster", curves, "tokens_per_s"),
+        panel("tokens/J of the boards", curves, "tokens_per_j"),
+    )
+    return _figure("strong_scaling", "Strong scaling: a fixed batch, the best plan at each point", caption, panels, rows)
+
+
+def _plan(point: Point) -> str:
+    plan = point.plan
+    degrees = [f"{name} {degree}" for name, degree in (("tp", plan.tp), ("pp", plan.pp)) if degree > 1]
+    return " × ".join([*degrees, f"FSDP {plan.dp}"])
+
+
+def _figure(name: str, title: str, caption: str, panels: Any, rows: Sequence[dict[str, Any]]) -> Figure:
+    listed_gpus = sorted({row["num_gpus"] for row in rows})
+    ticks = gpu_ticks(listed_gpus)
+    return Figure(name, title, caption, GPUS_LABEL, "", panels, complete(rows), x_ticks=ticks)

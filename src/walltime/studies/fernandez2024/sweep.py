@@ -1,0 +1,101 @@
+"""Every tensor × pipeline plan on a fixed number of accelerators, FSDP over the rest: over all of it, or hybrid."""
+
+import functools
+from typing import Any
+
+from walltime.studies.captions import listed
+from walltime.studies.fernandez2024.drawing import panel, percent
+from walltime.studies.fernandez2024.points import Point, best, complete, layouts
+from walltime.studies.fernandez2024.scaling import weak
+from walltime.studies.figure import Figure
+
+SIZES = (8, 256, 2048)
+TENSOR, PIPELINE = (1, 2, 4, 8, 16), (1, 2, 4, 8, 16)
+SHARD_NODES = (1, 4)
+"""Nodes that share out state in the hybrids; copies of it average gradients."""
+
+
+@functools.cache
+def sweep(num_gpus: int, shard_nodes: int = 0, **choices: Any) -> tuple[Point, ...]:
+    """Return the fastest micro-batch of every (tp, pp); ``shard_nodes`` as for `layouts`."""
+    pairs = [(tp, pp) for tp in TENSOR for pp in PIPELINE if tp * pp <= num_gpus]
+    return tuple(layouts(weak(num_gpus, **choices), pairs, shard_nodes=shard_nodes))
+
+
+def of_degrees(num_gpus: int, tp: int, pp: int, shard_nodes: int = 0) -> Point:
+    """Return one point of a sweep."""
+    return next(one for one in sweep(num_gpus, shard_nodes) if (one.plan.tp, one.plan.pp) == (tp, pp))
+
+
+def sharded(num_gpus: int) -> dict[str, tuple[Point, ...]]:
+    """Return the sweeps of a number of accelerators by how state is shared out; hybrids where they differ."""
+    found = {"FSDP over all": sweep(num_gpus)}
+    for nodes in SHARD_NODES:
+        name = f"hybrid, {nodes} node{'s' if nodes > 1 else ''}"
+        if num_gpus > nodes * 8:
+            found[name] = sweep(num_gpus, nodes)
+    return found
+
+
+def model_parallel_sweep(num_gpus: int) -> Figure:
+    """Tensor × pipeline plans on a number of H100s, FSDP over all of the rest and over a node or a few."""
+    sweeps = sharded(num_gpus)
+    rows = [_row(name, point, num_gpus) for name, found in sweeps.items() for point in found]
+    full = sweeps["FSDP over all"]
+    curves = {f"pp {pp}": [point for point in full if point.plan.pp == pp] for pp in PIPELINE}
+    at = {name: [float(point.plan.tp) for point in points] for name, points in curves.items()}
+    panels = [
+        panel("tokens/s per GPU, FSDP over all", curves, "tokens_per_s_per_gpu", x=at),
+        panel("tokens/J of the boards, FSDP over all", curves, "tokens_per_j", x=at),
+    ]
+    if len(sweeps) > 1:
+        flat = {name: [point for point in found if point.plan.pp == 1] for name, found in sweeps.items()}
+        tps = {name: [float(point.plan.tp) for point in points] for name, points in flat.items()}
+        panels.append(panel("tokens/s per GPU, hybrids, pp 1", flat, "tokens_per_s_per_gpu", x=tps))
+    return Figure(
+        f"model_parallel_sweep_{num_gpus}",
+        f"Tensor × pipeline parallelism with FSDP on {num_gpus:,} H100s",
+        _caption(num_gpus, sweeps),
+        "tensor-parallel degree",
+        "",
+        tuple(panels),
+        complete(rows),
+        x_ticks=tuple((float(tp), str(tp)) for tp in TENSOR if tp <= num_gpus),
+    )
+
+
+def _row(name: str, point: Point, num_gpus: int) -> dict[str, Any]:
+    base = of_degrees(num_gpus, 1, 1)
+    gain = point["tokens_per_s"] / base["tokens_per_s"] - 1 if point.runs and base.runs else None
+    return point.row(series=name) | {"gain_over_fsdp": gain}
+
+
+def _caption(num_gpus: int, sweeps: dict[str, tuple[Point, ...]]) -> str:
+    base, found = of_degrees(num_gpus, 1, 1), best(sweeps["FSDP over all"])
+    gains = {metric: found[metric] / base[metric] - 1 for metric in ("tokens_per_s", "tokens_per_j")}
+    where = f"Llama 2 7B at {base.setting.batch_seqs // num_gpus} sequences a GPU, every tensor × pipeline plan with FSDP "
+    where += "over the other ranks, the fastest micro-batch of each. "
+    if (found.plan.tp, found.plan.pp) == (1, 1):
+        said = "FSDP alone is fastest: "
+        others = [one for one in sweeps["FSDP over all"] if one.plan != found.plan and one.runs]
+        second = best(others)
+        said += f"the next, {_name(second)}, is {percent(1 - second['tokens_per_s'] / found['tokens_per_s'])} slower. "
+    else:
+        said = f"{_name(found)} is fastest: {percent(gains['tokens_per_s'], signed=True)} tokens/s and "
+        said += f"{percent(gains['tokens_per_j'], signed=True)} tokens/J over FSDP alone, whose communication is exposed for "
+        said += f"{percent(base['exposed_share_of_step'])} of the step against {percent(found['exposed_share_of_step'])}. "
+    lost = [one for found in sweeps.values() for one in found if not one.runs]
+    hybrids = {name: best(found) for name, found in sweeps.items() if name != "FSDP over all"}
+    if hybrids:
+        compared = listed(
+            f"{name} {percent(point['tokens_per_s'] / found['tokens_per_s'] - 1, signed=True)} ({_name(point)})"
+            for name, point in hybrids.items()
+            if point.runs
+        )
+        said += f"Sharing state over fewer nodes, which the paper did not try, against that plan: {compared}. "
+    return where + said + (f"{len(lost)} combinations do not run; the table says why." if lost else "")
+
+
+def _name(point: Point) -> str:
+    degrees = [f"{name} {degree}" for name, degree in (("tp", point.plan.tp), ("pp", point.plan.pp)) if degree > 1]
+    return " × ".join(degrees) or "FSDP alone"
