@@ -1,5 +1,7 @@
 """What others measured of FSDP from one node to sixteen: torchtitan's Llama 3.1 8B."""
 
+import functools
+
 from walltime.studies.fernandez2024.drawing import percent
 from walltime.studies.fernandez2024.points import Point, Setting, complete, fsdp, with_scaling
 from walltime.studies.figure import Figure, Panel, Series
@@ -7,14 +9,17 @@ from walltime.validate.cases import Case, case_of
 from walltime.validate.measured import core_rows
 
 _SOURCE, _MODEL, _SEQ_LEN = "torchtitan", "Llama-3.1-8B", 8192
+_CLUSTER, _ACCELERATOR = "grand-teton-h100", "h100-96gb"
 SIZES = (8, 16, 32, 64, 128)
 
 
+@functools.cache
 def torchtitan_rows() -> dict[int, Case]:
     """Return the published runs without compilation and in bf16, by number of accelerators."""
     rows = (row for row in core_rows() if (row.source_id, row.model_name, row.seq_len) == (_SOURCE, _MODEL, _SEQ_LEN))
     cases = (case for row in rows if isinstance(case := case_of(row), Case))
     plain = (case for case in cases if case.plan.precision == "bf16" and not case.features.get("compiled"))
+    plain = (case for case in plain if case.machine.accelerator == _ACCELERATOR)
     return {case.num_gpus: case for case in plain}
 
 
@@ -24,7 +29,7 @@ def torchtitan_point(num_gpus: int) -> Point:
     asked = Setting(
         num_gpus,
         case.training.batch_seqs // case.num_gpus * num_gpus,
-        cluster=case.machine.cluster,
+        cluster=_CLUSTER,
         model="llama-3.1-8b",
         seq_len=_SEQ_LEN,
         stack=case.stack,

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from walltime.economics.account import account
+from walltime.engines.calibration import Calibration, Links, calibration
 from walltime.engines.capabilities import EVERYTHING
 from walltime.engines.stack import ATTENTION_KERNELS, Stack
 from walltime.engines.stack import stack as catalog_stack
 from walltime.engines.transformer import TransformerEstimate, estimate
+from walltime.engines.what_if import link_blocks
 from walltime.hardware import Cluster, cluster, override
 from walltime.plan import Plan, PlanBatch, Precision, check_plan
 from walltime.plan.plan import choices_of
@@ -18,7 +20,7 @@ from walltime.problems import BadInput
 from walltime.studies.fernandez2024.published import setting as of_paper
 from walltime.studies.fernandez2024.published import settings
 from walltime.units import format_si
-from walltime.workload import Training
+from walltime.workload import Training, Transformer
 from walltime.workload.catalog import transformer
 from walltime.workload.flop import Convention
 
@@ -46,6 +48,9 @@ class Setting:
         Attention kernel instead of the stack's own; empty for its own.
     network
         What is set on the network, as ``--set`` takes it.
+    ring_steps
+        ``low`` or ``high``: the ends of what steps of a ring between nodes may wait, which was never measured; empty
+        for the catalog's estimate.
     """
 
     num_gpus: int
@@ -57,21 +62,55 @@ class Setting:
     precision: Precision = "bf16"
     attention: str = ""
     network: tuple[str, ...] = ()
+    ring_steps: str = ""
 
     @property
     def training(self) -> Training:
         """Model, sequence length and batch."""
-        return Training(transformer(self.model), self.seq_len, self.batch_seqs)
+        return Training(_model(self.model), self.seq_len, self.batch_seqs)
 
     def on(self) -> Cluster:
         """Return the cluster, at its number of accelerators."""
-        return override(cluster(self.cluster, self.num_gpus), self.network)
+        return _cluster(self.cluster, self.network).with_num_gpus(self.num_gpus)
 
     def software(self) -> Stack:
         """Return the stack with every kind of parallelism: the authors' code added what FSDP1 has not."""
         found = replace(catalog_stack(self.stack), runs=EVERYTHING)
         kernel = next((one for one in ATTENTION_KERNELS if one == self.attention), found.attention)
         return replace(found, attention=kernel)
+
+    def numbers(self) -> Calibration:
+        """Return the fitted numbers that it stands on."""
+        found = calibration(self.on(), self.stack)
+        if not self.ring_steps:
+            return found
+        inner, outer = (getattr(level, self.ring_steps) for level in link_blocks(self.on())[-2:])
+        levels = list(found.links.levels)
+        levels[-2] = replace(levels[-2], relay_s=inner["relay_s"])
+        levels[-1] = replace(levels[-1], hop_s=outer["hop_s"])
+        return replace(found, links=Links(tuple(levels)))
+
+
+@functools.cache
+def _model(name: str) -> Transformer:
+    return transformer(name)
+
+
+@functools.cache
+def _cluster(name: str, network: tuple[str, ...]) -> Cluster:
+    return override(cluster(name), network)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Plans of a setting that share their choices, estimated together."""
+
+    estimate: TransformerEstimate
+
+    @functools.cached_property
+    def columns(self) -> dict[str, Any]:
+        """Every metric by name (`walltime.economics.account.Account.columns`), (plans,) or None."""
+        return account(self.estimate).columns()
 
 
 @dataclass(frozen=True)
@@ -84,39 +123,43 @@ class Point:
         What was asked.
     status, reason
         Whether it runs; if not, why not.
-    metrics
-        Every metric (`walltime.economics.account.Account.columns`) where it runs; else what is known of its memory.
-    time_s
-        Step; infinity where it does not run. [s]
-    estimate
-        Of the batch of plans that it is one of, and its place there; None where it cannot be split.
+    batch, index
+        The estimate of the batch of plans that it is one of, and its place there; None where it cannot be split.
     """
 
     setting: Setting
     plan: Plan
     status: str
-    reason: str
-    metrics: dict[str, Any]
-    estimate: tuple[TransformerEstimate, int] | None = None
+    reason: str = ""
+    batch: Batch | None = None
+    index: int = 0
 
     @property
     def runs(self) -> bool:
         """Whether it can be split and fits."""
         return self.status == RUNS
 
+    @functools.cached_property
+    def metrics(self) -> dict[str, Any]:
+        """Every metric where it runs, None where a number is not known; else what memory it needs, as far as known."""
+        if self.batch is None:
+            return {}
+        if not self.runs:
+            return {"memory_bytes": float(self.batch.estimate.needed_bytes[self.index])}
+        columns = self.batch.columns.items()
+        return {name: None if column is None else column[self.index].item() for name, column in columns}
+
     @property
     def time_s(self) -> float:
         """Step; infinity where it does not run. [s]"""
-        return float(self.metrics["step_time_s"]) if self.runs else float("inf")
+        return float(self.batch.estimate.time_s[self.index]) if self.batch and self.runs else float("inf")
 
     def __getitem__(self, metric: str) -> float:
         return float(self.metrics[metric])
 
     def part_s(self, name: str) -> float:
-        """Return a part of the step by its name. [s]"""
-        assert self.estimate is not None
-        found, index = self.estimate
-        return float(found.parts_s[name][index])
+        """Return a part of the step by its name; nothing where it cannot be split. [s]"""
+        return float(self.batch.estimate.parts_s[name][self.index]) if self.batch else 0.0
 
     def row(self, **also: Any) -> dict[str, Any]:
         """Return the point as a flat row: configuration first, then what became of it, then metrics."""
@@ -160,7 +203,7 @@ def points(setting: Setting, plans: tuple[Plan, ...]) -> tuple[Point, ...]:
         try:
             check_plan(plan, training, on)
         except BadInput as problem:
-            found[plan] = Point(setting, plan, NOT_SPLIT, str(problem), {})
+            found[plan] = Point(setting, plan, NOT_SPLIT, str(problem))
         else:
             together[tuple(choices_of(plan).values())].append(plan)
     for batch in together.values():
@@ -171,17 +214,22 @@ def points(setting: Setting, plans: tuple[Plan, ...]) -> tuple[Point, ...]:
 def _estimated(setting: Setting, plans: Sequence[Plan]) -> Iterator[Point]:
     """Yield plans that share their choices, estimated together."""
     made = estimate(
-        setting.training, setting.on(), PlanBatch.of(plans), setting.software(), convention=CONVENTION
+        setting.training,
+        setting.on(),
+        PlanBatch.of(plans),
+        setting.software(),
+        numbers=setting.numbers(),
+        convention=CONVENTION,
     )
-    rows = account(made).to_rows()
-    for index, (plan, row) in enumerate(zip(plans, rows, strict=True)):
-        if made.fits[index]:
-            yield Point(setting, plan, RUNS, "", row, (made, index))
+    fits, needed = made.fits, made.needed_bytes
+    there = format_si(float(made.memory_capacity_bytes[0]), "B", 3)
+    batch = Batch(made)
+    for index, plan in enumerate(plans):
+        if fits[index]:
+            yield Point(setting, plan, RUNS, "", batch, index)
         else:
-            there = format_si(float(made.memory_capacity_bytes[index]), "B", 3)
-            needed = format_si(row["memory_bytes"], "B", 3)
-            reason = f"needs {needed} of {there} on an accelerator"
-            yield Point(setting, plan, NOT_FITTING, reason, {"memory_bytes": row["memory_bytes"]}, (made, index))
+            reason = f"needs {format_si(float(needed[index]), 'B', 3)} of {there} on an accelerator"
+            yield Point(setting, plan, NOT_FITTING, reason, batch, index)
 
 
 def fsdp(setting: Setting, **choices: Any) -> Point:
@@ -198,7 +246,12 @@ def fsdp_that_fits(setting: Setting, **choices: Any) -> Point:
 
 
 def layouts(
-    setting: Setting, degrees: Iterable[tuple[int, ...]], *, shard_nodes: int = 0, recomputes: Sequence[str] = ("none",)
+    setting: Setting,
+    degrees: Iterable[tuple[int, ...]],
+    *,
+    shard_nodes: int = 0,
+    reshard: bool = True,
+    recomputes: Sequence[str] = ("none",),
 ) -> list[Point]:
     """Return the fastest plan of each (tp, pp) or (tp, pp, cp), FSDP over the rest; where none runs, why not.
 
@@ -210,31 +263,33 @@ def layouts(
         Of tensor, pipeline and context parallelism.
     shard_nodes
         Nodes over which state is shared out (hybrid shard); 0 for all data-parallel ranks.
+    reshard
+        Whether parameters are dropped after the forward pass and gathered again.
     recomputes
         Kinds of recomputation that are tried, besides every micro-batch that divides the batch.
     """
-    best = []
-    for tp, pp, *rest in degrees:
-        tried = tuple(_plans(setting, (tp, pp, rest[0] if rest else 1), shard_nodes, recomputes))
-        best.append(min(points(setting, tried), key=_preference))
-    return best
+    choices = [{"recompute": recompute, "reshard": reshard} for recompute in recomputes]
+    tried = [tuple(_plans(setting, one, shard_nodes, choices)) for one in degrees]
+    found = iter(points(setting, tuple(plan for plans in tried for plan in plans)))
+    return [min((next(found) for _ in plans), key=_preference) for plans in tried]
 
 
 def _preference(point: Point) -> tuple[float, float, str]:
     """Order by time; where nothing runs, what needs least memory, and what can be split, come first."""
-    return point.time_s, point.metrics.get("memory_bytes", float("inf")), str(point.plan)
+    needed = float("inf") if point.batch is None else float(point.batch.estimate.needed_bytes[point.index])
+    return point.time_s, needed, str(point.plan)
 
 
 def _plans(
-    setting: Setting, degrees: tuple[int, int, int], shard_nodes: int, recomputes: Sequence[str]
+    setting: Setting, degrees: tuple[int, ...], shard_nodes: int, choices: Sequence[dict[str, Any]]
 ) -> Iterator[Plan]:
-    tp, pp, cp = degrees
+    tp, pp, cp = (*degrees, 1)[:3]
     dp = max(setting.num_gpus // (tp * pp * cp), 1)
     shard = min(max(shard_nodes * node_size(setting) // (tp * cp), 1), dp) if shard_nodes else 0
     local = max(setting.batch_seqs // dp, 1)
     for micro_batch in (size for size in (1, 2, 4, 8, 16) if local % size == 0):
-        for recompute in recomputes:
-            values: dict[str, Any] = {"recompute": recompute, "precision": setting.precision, "shard": shard}
+        for chosen in choices:
+            values: dict[str, Any] = chosen | {"precision": setting.precision, "shard": shard}
             yield Plan(tp=tp, pp=pp, cp=cp, dp=dp, micro_batch=micro_batch, sharding="zero3", **values)
 
 

@@ -1,6 +1,7 @@
 """Every tensor × pipeline plan on a fixed number of accelerators, FSDP over the rest: over all of it, or hybrid."""
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 from walltime.studies.captions import listed
@@ -16,20 +17,25 @@ SHARD_NODES = (1, 4)
 
 
 @functools.cache
-def sweep(num_gpus: int, shard_nodes: int = 0, **choices: Any) -> tuple[Point, ...]:
-    """Return the fastest micro-batch of every (tp, pp); ``shard_nodes`` as for `layouts`."""
+def sweep(num_gpus: int, shard_nodes: int = 0, reshard: bool = True, **settings: Any) -> tuple[Point, ...]:  # noqa: FBT001, FBT002
+    """Return the fastest micro-batch of every (tp, pp); ``shard_nodes`` and ``reshard`` as for `layouts`."""
     pairs = [(tp, pp) for tp in TENSOR for pp in PIPELINE if tp * pp <= num_gpus]
-    return tuple(layouts(weak(num_gpus, **choices), pairs, shard_nodes=shard_nodes))
+    return tuple(layouts(weak(num_gpus, **settings), pairs, shard_nodes=shard_nodes, reshard=reshard))
 
 
-def of_degrees(num_gpus: int, tp: int, pp: int, shard_nodes: int = 0) -> Point:
+def of_degrees(found: Iterable[Point], tp: int, pp: int) -> Point:
     """Return one point of a sweep."""
-    return next(one for one in sweep(num_gpus, shard_nodes) if (one.plan.tp, one.plan.pp) == (tp, pp))
+    return next(one for one in found if (one.plan.tp, one.plan.pp) == (tp, pp))
+
+
+def alone(num_gpus: int) -> Point:
+    """Return the point of a sweep without model parallelism."""
+    return of_degrees(sweep(num_gpus), 1, 1)
 
 
 def sharded(num_gpus: int) -> dict[str, tuple[Point, ...]]:
     """Return the sweeps of a number of accelerators by how state is shared out; hybrids where they differ."""
-    found = {"FSDP over all": sweep(num_gpus)}
+    found = {"FSDP over all": sweep(num_gpus), "parameters kept": sweep(num_gpus, reshard=False)}
     for nodes in SHARD_NODES:
         name = f"hybrid, {nodes} node{'s' if nodes > 1 else ''}"
         if num_gpus > nodes * 8:
@@ -48,10 +54,10 @@ def model_parallel_sweep(num_gpus: int) -> Figure:
         panel("tokens/s per GPU, FSDP over all", curves, "tokens_per_s_per_gpu", x=at),
         panel("tokens/J of the boards, FSDP over all", curves, "tokens_per_j", x=at),
     ]
-    if len(sweeps) > 1:
+    if len(sweeps) > 2:
         flat = {name: [point for point in found if point.plan.pp == 1] for name, found in sweeps.items()}
         tps = {name: [float(point.plan.tp) for point in points] for name, points in flat.items()}
-        panels.append(panel("tokens/s per GPU, hybrids, pp 1", flat, "tokens_per_s_per_gpu", x=tps))
+        panels.append(panel("tokens/s per GPU, pp 1", flat, "tokens_per_s_per_gpu", x=tps))
     return Figure(
         f"model_parallel_sweep_{num_gpus}",
         f"Tensor × pipeline parallelism with FSDP on {num_gpus:,} H100s",
@@ -65,13 +71,13 @@ def model_parallel_sweep(num_gpus: int) -> Figure:
 
 
 def _row(name: str, point: Point, num_gpus: int) -> dict[str, Any]:
-    base = of_degrees(num_gpus, 1, 1)
+    base = alone(num_gpus)
     gain = point["tokens_per_s"] / base["tokens_per_s"] - 1 if point.runs and base.runs else None
     return point.row(series=name) | {"gain_over_fsdp": gain}
 
 
 def _caption(num_gpus: int, sweeps: dict[str, tuple[Point, ...]]) -> str:
-    base, found = of_degrees(num_gpus, 1, 1), best(sweeps["FSDP over all"])
+    base, found = alone(num_gpus), best(sweeps["FSDP over all"])
     gains = {metric: found[metric] / base[metric] - 1 for metric in ("tokens_per_s", "tokens_per_j")}
     where = f"Llama 2 7B at {base.setting.batch_seqs // num_gpus} sequences a GPU, every tensor × pipeline plan with FSDP "
     where += "over the other ranks, the fastest micro-batch of each. "
@@ -85,14 +91,15 @@ def _caption(num_gpus: int, sweeps: dict[str, tuple[Point, ...]]) -> str:
         said += f"{percent(gains['tokens_per_j'], signed=True)} tokens/J over FSDP alone, whose communication is exposed for "
         said += f"{percent(base['exposed_share_of_step'])} of the step against {percent(found['exposed_share_of_step'])}. "
     lost = [one for found in sweeps.values() for one in found if not one.runs]
-    hybrids = {name: best(found) for name, found in sweeps.items() if name != "FSDP over all"}
-    if hybrids:
-        compared = listed(
-            f"{name} {percent(point['tokens_per_s'] / found['tokens_per_s'] - 1, signed=True)} ({_name(point)})"
-            for name, point in hybrids.items()
-            if point.runs
-        )
-        said += f"Sharing state over fewer nodes, which the paper did not try, against that plan: {compared}. "
+    others = {name: best(tried) for name, tried in sweeps.items() if name != "FSDP over all"}
+    compared = listed(
+        f"{name} {percent(point['tokens_per_s'] / found['tokens_per_s'] - 1, signed=True)} ({_name(point)})"
+        for name, point in others.items()
+        if point.runs
+    )
+    said += "Parameters may be kept after the forward pass instead of gathered again"
+    said += ", and state shared out over fewer nodes, which the paper lacks" if len(others) > 1 else ""
+    said += f"; the best of these against that plan: {compared}. "
     return where + said + (f"{len(lost)} combinations do not run; the table says why." if lost else "")
 
 

@@ -1,0 +1,123 @@
+"""The paper's claims beside ours: reproduced, contradicted or not testable, and by which mechanism."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from walltime.studies.fernandez2024 import findings_machines, findings_scaling
+from walltime.studies.fernandez2024.drawing import percent
+from walltime.studies.fernandez2024.findings import FINDINGS, Finding
+from walltime.studies.fernandez2024.published import Published, published_claims
+
+Verdict = Literal["reproduced", "contradicted", "not testable", "unverified"]
+_FOUND_IN = (findings_machines, findings_scaling)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper, and ours beside it."""
+
+    published: Published
+    finding: Finding
+
+    @property
+    def verdict(self) -> Verdict:
+        """``unverified`` where what the paper says was only recalled: that is shown and never judged."""
+        if self.published.tag == "RECALLED":
+            return "unverified"
+        agrees = self._agrees()
+        if agrees is None:
+            return "not testable"
+        return "reproduced" if agrees else "contradicted"
+
+    def _agrees(self) -> bool | None:
+        of, ours = self.published, self.finding.ours
+        if of.relation == "holds":
+            return self.finding.holds
+        if of.value is None or ours is None:
+            return None
+        tolerance = of.tolerance or 0
+        return {
+            "number": abs(ours - of.value) <= tolerance,
+            "ratio": abs(ours / of.value - 1) <= tolerance if of.value else None,
+            "at least": ours >= of.value - tolerance,
+            "at most": ours <= of.value + tolerance,
+        }.get(of.relation)
+
+    @property
+    def fails(self) -> bool:
+        """Whether it is contradicted, and not known to be."""
+        return self.verdict == "contradicted" and not self.published.deviation
+
+    @property
+    def ours(self) -> str:
+        """Ours as it is shown."""
+        if self.finding.shown or self.finding.ours is None:
+            return self.finding.shown
+        return in_unit(self.finding.ours, self.published.unit, signed=(self.published.value or 0) < 0)
+
+    @property
+    def paper(self) -> str:
+        """The paper's number as it is shown; empty where there is none."""
+        of = self.published
+        if of.value is None:
+            return ""
+        bound = {"at least": "over ", "at most": "under "}.get(of.relation, "")
+        return bound + in_unit(of.value, of.unit, signed=of.value < 0)
+
+    @property
+    def tolerance(self) -> str:
+        """What ours may differ by, as it is shown."""
+        of = self.published
+        if of.relation not in ("number", "ratio") or of.tolerance is None:
+            return ""
+        if of.relation == "ratio":
+            return f"±{100 * of.tolerance:g} %"
+        return f"±{100 * of.tolerance:g} points" if of.unit == "share" else f"±{of.tolerance:g} {of.unit}"
+
+    def row(self) -> dict[str, Any]:
+        """Return the claim as a flat row."""
+        of = self.published
+        return {
+            "id": of.id,
+            "experiment": of.experiment,
+            "says": of.says,
+            "tag": of.tag,
+            "relation": of.relation,
+            "paper": of.value,
+            "unit": of.unit,
+            "tolerance": of.tolerance,
+            "ours": self.finding.ours,
+            "holds": self.finding.holds,
+            "verdict": self.verdict,
+            "basis": of.basis,
+            "mechanism": self.finding.mechanism,
+            "known_deviation": of.deviation if self.verdict == "contradicted" else "",
+            "source": of.source,
+            "locator": of.locator,
+        }
+
+
+def in_unit(value: float, unit: str, *, signed: bool = False) -> str:
+    """Show a value with its unit; shares in percent.
+
+    Examples
+    --------
+    >>> in_unit(-0.3722, "share", signed=True), in_unit(2.17, "x"), in_unit(5762, "tokens/s")
+    ('−37.2 %', '2.17', '5,762')
+    """
+    if unit == "share":
+        return percent(value, signed=signed)
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def claims() -> Iterator[Claim]:
+    """Yield every claim with ours beside it, in the order of the page."""
+    for published in published_claims():
+        yield Claim(published, FINDINGS[published.id]())
+
+
+def counted(found: Iterable[Claim]) -> dict[str, int]:
+    """Return how many claims have which verdict."""
+    verdicts = [claim.verdict for claim in found]
+    return {name: verdicts.count(name) for name in ("reproduced", "contradicted", "not testable", "unverified")}  # type: ignore[arg-type]

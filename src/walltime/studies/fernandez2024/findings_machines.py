@@ -1,0 +1,234 @@
+"""Findings of collectives, generations, models, sequences, power, and of what others measured."""
+
+import numpy as np
+
+from walltime.studies.fernandez2024 import collectives
+from walltime.studies.fernandez2024.drawing import percent
+from walltime.studies.fernandez2024.findings import Finding, change, finding, signed
+from walltime.studies.fernandez2024.hardware import generation
+from walltime.studies.fernandez2024.measured import torchtitan_point
+from walltime.studies.fernandez2024.points import best, fsdp
+from walltime.studies.fernandez2024.published import all_reduce_points
+from walltime.studies.fernandez2024.scaling import weak
+from walltime.studies.fernandez2024.sweep import alone, sweep
+from walltime.studies.fernandez2024.workloads import context_fsdp, model_best, model_fsdp
+
+_MANY = 2048
+_GIB = 2**30
+
+
+@finding("collectives-median")
+def _median() -> Finding:
+    off = np.abs(collectives.deviations())
+    said = f"Over {len(off)} points. Levels of the tree between nodes were fitted on them, and on three users’ measurements."
+    return Finding(said, ours=float(np.median(off)))
+
+
+@finding("collectives-worst")
+def _worst() -> Finding:
+    off = np.abs(collectives.deviations())
+    (nodes, size) = list(all_reduce_points())[int(off.argmax())]
+    return Finding(f"At {nodes} nodes and {size / 2**20:,.0f} MiB, where the library changes its protocol.", ours=float(off.max()))
+
+
+def straight_line_s(nodes: int) -> float:
+    """Return the latency of a straight line through our times at the sizes of the paper's points. [s]"""
+    sizes = [size for of, size in all_reduce_points() if of == nodes]
+    times = [collectives.time_s("all_reduce", nodes, size) for size in sizes]
+    weights = 1 / np.array(times)
+    slopes = np.column_stack([np.ones(len(sizes)), sizes]) * weights[:, None]
+    return float(np.linalg.lstsq(slopes, np.ones(len(sizes)), rcond=None)[0][0])
+
+
+@finding("collectives-growth")
+def _growth() -> Finding:
+    few, many = straight_line_s(4), straight_line_s(512)
+    return Finding(f"Ours, by the same straight line: {few * 1e6:.0f} µs and {many * 1e6:.0f} µs.", ours=many / few)
+
+
+@finding("collectives-logarithm")
+def _logarithm() -> Finding:
+    steps = [collectives.time_s("all_reduce", nodes, 512) for nodes in (8, 64, 512)]
+    added = [second - first for first, second in zip(steps, steps[1:], strict=False)]
+    return Finding(
+        f"Eight times the nodes add {added[0] * 1e6:.0f} µs from 8 to 64 and {added[1] * 1e6:.0f} µs from 64 to 512: up and "
+        "down a tree there are two steps for each doubling.",
+        holds=abs(added[1] / added[0] - 1) < 1 / 4,
+    )
+
+
+@finding("collectives-ring")
+def _ring() -> Finding:
+    return Finding("An assumption here, as it was a fact of the library of that time: our AllGather knows nothing but rings.")
+
+
+@finding("collectives-bound")
+def _bound() -> Finding:
+    kept = {}
+    for kind in ("all_reduce", "all_gather"):
+        rates = [
+            collectives.bus_bytes_per_s(kind, nodes, _GIB, collectives.time_s(kind, nodes, _GIB)) for nodes in (4, 512)
+        ]
+        kept[kind] = rates[1] / rates[0]
+    return Finding(
+        f"Of its bus bandwidth at 4 nodes and 1 GiB, AllReduce keeps {percent(kept['all_reduce'])} on 512 nodes and "
+        f"AllGather {percent(kept['all_gather'])}: {collectives.ranks(512) - 1:,} steps that wait for each other against "
+        "two for each doubling.",
+        holds=kept["all_gather"] < kept["all_reduce"] / 2,
+    )
+
+
+@finding("trend-intra")
+def _intra() -> Finding:
+    base = best(sweep(_MANY))
+    faster = best(sweep(_MANY, network=("network.intra.bandwidth=2x",)))
+    larger = best(sweep(_MANY, network=("network.sizes=64",)))
+    gains = [change(base, point, "tokens_per_s") for point in (faster, larger)]
+    degrees = f"tp {larger.plan.tp}, pp {larger.plan.pp}"
+    return Finding(
+        f"On {_MANY:,} H100s, the best plan at each: twice the bandwidth inside nodes brings {signed(gains[0])} tokens/s; "
+        f"nodes of 64 instead of 8 GPUs {signed(gains[1])} ({degrees}), for the ring crosses fewer slow links.",
+        holds=min(gains) > 0,
+    )
+
+
+@finding("trend-extrapolate")
+def _extrapolate() -> Finding:
+    speedups = {
+        size: generation("H100", size)["tokens_per_s"] / generation("A100", size)["tokens_per_s"] for size in (8, _MANY)
+    }
+    ranked = sorted((point for point in sweep(_MANY) if point.runs), key=lambda point: point.time_s)
+    place = 1 + ranked.index(alone(_MANY))
+    return Finding(
+        f"FSDP alone, the fastest plan on 8 H100s, is number {place} on {_MANY:,}. An H100 is {speedups[8]:.2f} times as fast "
+        f"as an A100 on 8 GPUs and {speedups[_MANY]:.2f} times on {_MANY:,}.",
+        holds=place > 1 and speedups[_MANY] < speedups[8],
+    )
+
+
+@finding("generation-ratio")
+def _generation_ratio() -> Finding:
+    a100, h100 = generation("A100", 8), generation("H100", 8)
+    return Finding(
+        f"On 8 GPUs with FSDP; {generation('A100', 128)['mfu'] / generation('H100', 128)['mfu']:.2f} on 128. From A100 to "
+        f"H100 {_grown()}: what is not matmul weighs more, and an H100 sustains less of its peak in long runs.",
+        ours=a100["mfu"] / h100["mfu"],
+    )
+
+
+def _grown() -> str:
+    old, new = (generation(name, 8).setting.on() for name in ("A100", "H100"))
+    chips = old.accelerator, new.accelerator
+    peak = chips[1].peak_flop_per_s / chips[0].peak_flop_per_s
+    memory = chips[1].hbm_bytes_per_s / chips[0].hbm_bytes_per_s
+    inside, outside = (new.network.bytes_per_s[at] / old.network.bytes_per_s[at] for at in (0, -1))
+    return (
+        f"the peak grew {peak:.2f}-fold, memory bandwidth {memory:.2f}-fold, the networks inside and between nodes "
+        f"{inside:.2g}- and {outside:.2g}-fold"
+    )
+
+
+@finding("generation-a100")
+def _a100() -> Finding:
+    return Finding("Llama 2 7B, FSDP, 8 GPUs: the workload of the paper is not known.", ours=generation("A100", 8)["mfu"])
+
+
+@finding("generation-h100")
+def _h100() -> Finding:
+    return Finding("The same workload.", ours=generation("H100", 8)["mfu"])
+
+
+@finding("generation-flop")
+def _flop() -> Finding:
+    a100, h100 = generation("A100", 8), generation("H100", 8)
+    return Finding(
+        f"{a100['tflop_per_s_per_gpu']:.0f} and {h100['tflop_per_s_per_gpu']:.0f} TFLOP/s.",
+        ours=h100["tflop_per_s_per_gpu"] / a100["tflop_per_s_per_gpu"],
+    )
+
+
+@finding("size-both")
+def _both() -> Finding:
+    small, large = model_fsdp("7B", 256), model_fsdp("70B", 256)
+    more = [large[name] / small[name] for name in ("compute_s", "communication_s")]
+    return Finding(
+        f"FSDP on 256 GPUs at the same tokens: {more[0]:.1f} times the computation and {more[1]:.1f} times the communication "
+        "a step.",
+        holds=min(more) > 1,
+    )
+
+
+@finding("size-utilisation")
+def _utilisation() -> Finding:
+    mfu = {(size, gpus): model_best(size, gpus)["mfu"] for size in ("7B", "70B") for gpus in (256, _MANY)}
+    return Finding(
+        f"Best plans, MFU from 7B to 70B: {percent(mfu['7B', 256])} to {percent(mfu['70B', 256])} on 256 GPUs, "
+        f"{percent(mfu['7B', _MANY])} to {percent(mfu['70B', _MANY])} on {_MANY:,}.",
+        holds=all(mfu["70B", gpus] < mfu["7B", gpus] for gpus in (256, _MANY)),
+    )
+
+
+@finding("context-hides")
+def _contexts() -> Finding:
+    shares = {length: context_fsdp(length, _MANY)["exposed_share_of_step"] for length in (2048, 8192, 32768)}
+    shown = ", ".join(f"{percent(share)} at {length // 1024}k" for length, share in shares.items())
+    return Finding(
+        f"One sequence a GPU, FSDP on {_MANY:,} GPUs, exposed share of the step: {shown}. Gathers cost the same, and longer "
+        "sequences compute longer beside them.",
+        holds=list(shares.values()) == sorted(shares.values(), reverse=True),
+    )
+
+
+@finding("power-linear")
+def _linear() -> Finding:
+    few, many = fsdp(weak(128)), fsdp(weak(_MANY))
+    power, rate = (many[name] / few[name] for name in ("total_board_power_w", "tokens_per_s"))
+    return Finding(
+        f"From 128 to {_MANY:,} GPUs, 16 times as many: {power:.1f} times the power and {rate:.1f} times the tokens/s.",
+        holds=power > 15 and rate < 12,
+    )
+
+
+@finding("power-watts")
+def _watts() -> Finding:
+    few, many = (fsdp(weak(size))["board_power_w"] for size in (128, _MANY))
+    return Finding("Not judged.", shown=f"{few:.0f} W and {many:.0f} W")
+
+
+@finding("power-strategy")
+def _strategy() -> Finding:
+    base = alone(_MANY)
+    found = max((point for point in sweep(_MANY) if point.runs), key=lambda point: point["tokens_per_s"])
+    gains = [change(base, found, metric) for metric in ("tokens_per_s", "board_power_w")]
+    return Finding(
+        "Of what against what is not known; ours is the best plan against FSDP alone on 2,048 GPUs.",
+        shown=f"{signed(gains[0])} tokens/s for {signed(gains[1])} power",
+    )
+
+
+@finding("settings-recalled")
+def _settings() -> Finding:
+    return Finding("Used as the study’s configuration; how much hangs on it is in the table of sensitivities.")
+
+
+@finding("torchtitan-loss")
+def _torchtitan_loss() -> Finding:
+    few, many = torchtitan_point(8), torchtitan_point(128)
+    return Finding(
+        f"A layer of 16,384 tokens computes for longer than its gather takes at 128 ranks: "
+        f"{percent(many['exposed_share_of_step'])} of the step is exposed.",
+        ours=change(few, many, "tokens_per_s_per_gpu"),
+    )
+
+
+@finding("torchtitan-8")
+def _torchtitan_few() -> Finding:
+    said = "The software’s numbers were fitted on rows of this source among others."
+    return Finding(said, ours=torchtitan_point(8)["tokens_per_s_per_gpu"])
+
+
+@finding("torchtitan-128")
+def _torchtitan_many() -> Finding:
+    said = "The software’s numbers were fitted on rows of this source among others."
+    return Finding(said, ours=torchtitan_point(128)["tokens_per_s_per_gpu"])
+

@@ -1,0 +1,73 @@
+"""How much the headline of weak scaling hangs on what is not known of the paper's runs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from walltime.studies.fernandez2024.points import Point, Setting, best, fsdp, layouts
+from walltime.studies.fernandez2024.scaling import weak
+
+_FEW, _MANY = 128, 2048
+_PAIRS = ((1, 1), (2, 1), (4, 1), (1, 2), (1, 4), (2, 2))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The weak scaling of the study with something changed.
+
+    Attributes
+    ----------
+    name
+        What is changed, in words.
+    few, many
+        FSDP alone on 128 and on 2,048 accelerators.
+    moderate
+        The best plan on 2,048 with a tensor × pipeline degree of 2 to 4.
+    """
+
+    name: str
+    few: Point
+    many: Point
+    moderate: Point
+
+    def row(self) -> dict[str, Any]:
+        """Return how throughput, power and energy change, and what model parallelism brings."""
+        return {
+            "variant": self.name,
+            "base_num_gpus": _FEW,
+            "num_gpus": _MANY,
+            "tokens_per_s_per_gpu_change": self._change(self.few, self.many, "tokens_per_s_per_gpu"),
+            "board_power_change": self._change(self.few, self.many, "board_power_w"),
+            "tokens_per_j_change": self._change(self.few, self.many, "tokens_per_j"),
+            "model_parallel_gain": self._change(self.many, self.moderate, "tokens_per_s"),
+            "model_parallel_plan": str(self.moderate.plan) if self.moderate.runs else "",
+            "status": next((point.status for point in (self.few, self.many) if not point.runs), self.many.status),
+        }
+
+    @staticmethod
+    def _change(before: Point, after: Point, metric: str) -> float | None:
+        return after[metric] / before[metric] - 1 if before.runs and after.runs else None
+
+
+def variants() -> Iterator[Variant]:
+    """Yield the study's own setting first, then one change each."""
+    base = weak(1).batch_seqs
+    yield _variant(f"as in the study: {base} sequences a GPU, FSDP1, resharding")
+    for local in (1, 4):
+        yield _variant(f"{local} sequence{'s' if local > 1 else ''} a GPU", local)
+    for end in ("low", "high"):
+        yield _variant(f"steps of the ring between nodes at the {end} end of their estimate", ring_steps=end)
+    yield _variant("software of 2024 with other kernels: torchtitan", stack="torchtitan")
+    yield _variant("parameters kept after the forward pass", reshard=False)
+    for seq_len in (2048, 8192):
+        yield _variant(f"{seq_len:,} tokens a sequence", seq_len=seq_len)
+
+
+def _variant(name: str, local: int | None = None, *, reshard: bool = True, **settings: Any) -> Variant:
+    few, many = (weak(size, local, **settings) for size in (_FEW, _MANY))
+    ends = [fsdp(asked, reshard=reshard) for asked in (few, many)]
+    return Variant(name, *ends, moderate=_moderate(many, reshard=reshard))
+
+
+def _moderate(asked: Setting, *, reshard: bool) -> Point:
+    return best(layouts(asked, _PAIRS[1:], reshard=reshard))
