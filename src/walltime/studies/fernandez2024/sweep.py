@@ -48,14 +48,14 @@ def model_parallel_sweep(num_gpus: int) -> Figure:
     sweeps = sharded(num_gpus)
     rows = [_row(name, point, num_gpus) for name, found in sweeps.items() for point in found]
     full = sweeps["FSDP over all"]
-    curves = {f"pp {pp}": [point for point in full if point.plan.pp == pp] for pp in PIPELINE}
+    curves = {f"pp {pp}": [point for point in full if point.plan.pp == pp] for pp in PIPELINE[:-1]}
     at = {name: [float(point.plan.tp) for point in points] for name, points in curves.items()}
     panels = [
         panel("tokens/s per GPU, FSDP over all", curves, "tokens_per_s_per_gpu", x=at),
         panel("tokens/J of the boards, FSDP over all", curves, "tokens_per_j", x=at),
     ]
     if len(sweeps) > 2:
-        flat = {name: [point for point in found if point.plan.pp == 1] for name, found in sweeps.items()}
+        flat = {_drawn(name): [point for point in found if point.plan.pp == 1] for name, found in sweeps.items()}
         tps = {name: [float(point.plan.tp) for point in points] for name, points in flat.items()}
         panels.append(panel("tokens/s per GPU, pp 1", flat, "tokens_per_s_per_gpu", x=tps))
     return Figure(
@@ -68,6 +68,11 @@ def model_parallel_sweep(num_gpus: int) -> Figure:
         complete(rows),
         x_ticks=tuple((float(tp), str(tp)) for tp in TENSOR if tp <= num_gpus),
     )
+
+
+def _drawn(name: str) -> str:
+    """Return what a sweep is called beside lines of pipelines: what is not split into stages is one of them."""
+    return f"pp {PIPELINE[0]}" if name == "FSDP over all" else name
 
 
 def _row(name: str, point: Point, num_gpus: int) -> dict[str, Any]:

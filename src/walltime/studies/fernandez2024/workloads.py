@@ -51,7 +51,7 @@ def model_sizes() -> Figure:
     ]
     panels = (
         panel("MFU", curves, "mfu", percent=True, x=at),
-        panel("exposed communication, share of step", curves, "exposed_share_of_step", percent=True, x=at),
+        panel("exposed, share of step", curves, "exposed_share_of_step", percent=True, x=at),
         panel("board power [W]", curves, "board_power_w", x=at),
     )
     ticks = tuple((float(num_parameters(transformer(model))), size) for size, model in MODELS.items())
@@ -103,7 +103,7 @@ def context_lengths() -> Figure:
     rows: list[dict[str, Any]] = [point.row(series=name) for name, curve in curves.items() for point in curve]
     panels = (
         panel("MFU", curves, "mfu", percent=True, x=at),
-        panel("exposed communication, share of step", curves, "exposed_share_of_step", percent=True, x=at),
+        panel("exposed, share of step", curves, "exposed_share_of_step", percent=True, x=at),
         panel("tokens/s per GPU", curves, "tokens_per_s_per_gpu", x=at),
     )
     ticks = tuple((float(length), f"{length // 1024}k") for length in CONTEXTS[::2])
