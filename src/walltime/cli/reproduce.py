@@ -1,6 +1,6 @@
 """``walltime reproduce``: a paper's figures and tables, its numbers beside ours."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -8,9 +8,8 @@ import click
 
 from walltime.catalog import data_root, parameter_set, sources
 from walltime.cli.common import Progress, emit_json, json_option
-from walltime.problems import BadInput, NegativeAnswer, unknown
-from walltime.report.charts import require_matplotlib
-from walltime.report.files import check_writable
+from walltime.cli.study_request import Reproduced, Request, figure_names, files_written, prepare
+from walltime.problems import NegativeAnswer, unknown
 from walltime.report.study import write_study
 from walltime.report.terminal import table
 from walltime.search.executors import available_cores, workers
@@ -24,7 +23,7 @@ _CITED = ("erdil2024data", "erdil2024article", "bi2024deepseek", "narayanan2021e
 @click.argument("paper", metavar="PAPER")
 @click.argument("figures", metavar="[FIGURE... | all]", nargs=-1)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for CSV, PNG, SVG and a page.")
-@click.option("--mode", "modes", multiple=True, help="as_published or corrected (repeat). Default: both.")
+@click.option("--mode", "modes", multiple=True, help="Of erdil2024: as_published or corrected (repeat). Default: both.")
 @click.option("--workers", "num_workers", type=click.IntRange(1, 256), help="Processes. Default: every core.")
 @json_option
 def command(
@@ -37,41 +36,50 @@ def command(
 ) -> None:
     """Reproduce a paper's figures and headline numbers.
 
-    PAPER is erdil2024. Without --out, prints the headline numbers; with it, also writes every FIGURE as CSV, PNG
-    and SVG and one HTML page with all of them. Exit 3 if a headline number as published does not come out.
+    PAPER is erdil2024 or fernandez2024. Without --out, prints the paper's numbers or claims beside ours; with it,
+    also writes every FIGURE as CSV, PNG and SVG and one HTML page with all of them. Exit 3 if one does not come out
+    and is not known to.
 
     \b
     walltime reproduce erdil2024
-    walltime reproduce erdil2024 all --out out/erdil2024
+    walltime reproduce fernandez2024 all --out out/fernandez2024
     """
-    if paper.lower() != "erdil2024":
-        raise unknown("paper", paper, ("erdil2024",))
-    names = _figure_names(figures)
-    chosen = _modes(modes)
-    if figures and out is None:
-        raise BadInput("figures need a folder to be written to. Valid: --out DIR.")
-    whole = not figures or "all" in figures
-    if out is not None:
-        require_matplotlib()
-        check_writable(out)
-    with workers(num_workers or available_cores()) as executor:
-        studies = {mode: _study(mode, executor, whole) for mode in chosen}
-        written = [] if out is None else _write(out, studies, names, whole)
-        compared = {mode: headlines(study) for mode, study in studies.items()} if whole else {}
+    papers: dict[str, Callable[[Request], Reproduced]] = {"erdil2024": _erdil2024, "fernandez2024": _fernandez2024}
+    if paper.lower() not in papers:
+        raise unknown("paper", paper, papers)
+    asked = Request(figures, out, modes, num_workers or available_cores())
+    done = papers[paper.lower()](asked)
     if as_json:
-        rows = {
-            mode: [{**vars(row), "deviation": row.deviation, "agrees": row.agrees} for row in table_rows]
-            for mode, table_rows in compared.items()
-        }
-        emit_json(
-            "reproduce",
-            {"paper": PARAMETERS, "figures": names, "modes": chosen},
-            {"headlines": rows, "files": written},
-            [],
-        )
+        emit_json("reproduce", done.inputs, done.result, [])
     else:
-        click.echo("\n\n".join(_told(compared, written, out)))
-    _judge(compared)
+        click.echo("\n\n".join(done.told))
+    if done.problem:
+        raise NegativeAnswer(done.problem)
+
+
+def _fernandez2024(asked: Request) -> Reproduced:
+    from walltime.cli.reproduce_fernandez import reproduced
+
+    return reproduced(asked)
+
+
+def _erdil2024(asked: Request) -> Reproduced:
+    names, chosen, out = figure_names(asked.figures, FIGURES), _modes(asked.modes), asked.out
+    prepare(asked)
+    with workers(asked.num_workers) as executor:
+        studies = {mode: _study(mode, executor, asked.whole) for mode in chosen}
+        written = [] if out is None else _write(out, studies, names, asked.whole)
+        compared = {mode: headlines(study) for mode, study in studies.items()} if asked.whole else {}
+    rows = {
+        mode: [{**vars(row), "deviation": row.deviation, "agrees": row.agrees} for row in table_rows]
+        for mode, table_rows in compared.items()
+    }
+    return Reproduced(
+        inputs={"paper": PARAMETERS, "figures": names, "modes": chosen},
+        result={"headlines": rows, "files": written},
+        told=list(_told(compared, written, out)),
+        problem=_problem(compared),
+    )
 
 
 def _study(mode: str, executor: Executor, whole: bool) -> Study:
@@ -88,14 +96,7 @@ def _told(compared: dict[str, list[Headline]], written: list[str], out: Path | N
     if compared:
         yield _table(compared)
     if out is not None:
-        yield f"{len(written)} files in {out}; start with {out / 'index.html'}"
-
-
-def _figure_names(figures: tuple[str, ...]) -> list[str]:
-    for name in figures:
-        if name not in FIGURES and name != "all":
-            raise unknown("figure", name, [*FIGURES, "all"])
-    return list(FIGURES) if not figures or "all" in figures else list(dict.fromkeys(figures))
+        yield files_written(written, out)
 
 
 def _modes(modes: tuple[str, ...]) -> list[str]:
@@ -136,8 +137,7 @@ def _deviation(ours: Headline) -> str:
     return f"{ours.deviation:+.0%}" if abs(ours.deviation) < 1 else f"x{1 + ours.deviation:.3g}"
 
 
-def _judge(compared: dict[str, list[Headline]]) -> None:
+def _problem(compared: dict[str, list[Headline]]) -> str:
     published = compared.get("as_published", [])
     wrong = [h for h in published if not h.agrees]
-    if wrong:
-        raise NegativeAnswer(f"{len(wrong)} of {len(published)} headline numbers do not come out as published.")
+    return f"{len(wrong)} of {len(published)} headline numbers do not come out as published." if wrong else ""

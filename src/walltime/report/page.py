@@ -1,17 +1,24 @@
 """One self-contained page for a study: inline style and drawings, no script, nothing fetched."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
-from pathlib import Path
-from typing import Any
 
 from walltime.limits import LatencyWall, LinearScalingEnd
-from walltime.report.inline import flop, paragraphs, prose, svg_element, with_links
+from walltime.report.inline import flop, paragraphs, prose, with_links
+from walltime.report.page_parts import (
+    Drawn,
+    contents,
+    figure_card,
+    footer,
+    scrolled,
+    section,
+    sources_list,
+    whole_page,
+)
 from walltime.report.thresholds import ruler, thresholds_table
 from walltime.studies.erdil2024 import CLUSTER_LABELS, Headline
-from walltime.studies.figure import Figure
 
 _QUANTITIES = {
     "t_crit": "T_crit, closed form of where linear scaling ends",
@@ -19,16 +26,6 @@ _QUANTITIES = {
     "linear_scaling_end": "End of linear scaling: first run at or below 80 % of the plateau",
     "latency_wall": "Latency wall: last feasible run",
 }
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure, its chart as SVG, and where its files are, relative to the page."""
-
-    figure: Figure
-    svg: str
-    files: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -89,56 +86,26 @@ def study_page(
             *_contents(readings, names),
             *_headlines(readings),
             *(_figure(name, readings) for name in names),
-            _section("limits", "What this does not model", f'<div class="prose">{paragraphs(notes)}</div>'),
-            _section("sources", "Sources", _sources(sources)),
+            section("limits", "What this does not model", f'<div class="prose">{paragraphs(notes)}</div>'),
+            section("sources", "Sources", sources_list(sources)),
             "</main>",
-            _footer(versions),
+            footer(versions),
         ]
     )
-    return _PAGE.format(
-        title=escape(title), policy=_POLICY, style=_style(), icon="data:,", body=body.replace("\r\n", "\n")
-    )
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}: reproduced with walltime</title>
-<link rel="icon" href="{icon}">
-<style>
-{style}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
-
-
-def _style() -> str:
-    return Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-
-
-def _section(anchor: str, heading: str, content: str) -> str:
-    return f'<section id="{anchor}">\n<h2>{heading}</h2>\n{content}\n</section>'
+    return whole_page(title, body)
 
 
 def _answer(abstract: str, readings: Sequence[Reading]) -> str:
     rows = [(reading.label, reading.end, reading.wall) for reading in readings]
     content = f'<p class="abstract">{prose(abstract)}</p>\n{ruler(rows)}\n{thresholds_table(rows)}'
-    return _section("answer", "How far can training scale?", content)
+    return section("answer", "How far can training scale?", content)
 
 
 def _contents(readings: Sequence[Reading], names: Sequence[str]) -> Iterator[str]:
     links = [("headlines", "The paper’s numbers beside ours")] if readings[0].headlines else []
     links += [(name, _first(readings, name).figure.title) for name in names]
     links += [("limits", "What this does not model"), ("sources", "Sources")]
-    items = "".join(f'<li><a href="#{anchor}">{prose(text)}</a></li>' for anchor, text in links)
-    yield f'<nav aria-label="Contents"><ol>{items}</ol></nav>'
+    yield contents(links)
 
 
 def _first(readings: Sequence[Reading], name: str) -> Drawn:
@@ -165,8 +132,8 @@ def _headlines(readings: Sequence[Reading]) -> Iterator[str]:
         "<div><dt>ratio</dt><dd>ours over the paper’s</dd></div></dl>"
     )
     files = '<p class="files"><a href="headlines.csv">headlines.csv</a></p>'
-    content = f"{_scrolled(table, 'Headline numbers')}\n{key}\n{files}"
-    yield _section("headlines", "The paper’s numbers beside ours", content)
+    content = f"{scrolled(table, 'Headline numbers')}\n{key}\n{files}"
+    yield section("headlines", "The paper’s numbers beside ours", content)
 
 
 def _agreement(readings: Sequence[Reading]) -> str:
@@ -219,54 +186,11 @@ def _figure(name: str, readings: Sequence[Reading]) -> str:
     title = _first(readings, name).figure.title
     shown = [(reading, reading.figures[name]) for reading in readings if name in reading.figures]
     wide = " wide" if len(shown[0][1].figure.panels) > 1 else ""
-    cards = "\n".join(_card(reading, drawn) for reading, drawn in shown)
-    return _section(name, prose(title), f'<div class="pair{wide}">\n{cards}\n</div>')
-
-
-def _card(reading: Reading, drawn: Drawn) -> str:
-    figure, label = drawn.figure, f"{drawn.figure.title}, {reading.label}"
-    chart = svg_element(drawn.svg, f"{reading.mode}-{figure.name}".replace("_", "-"))
-    links = " ".join(f'<a href="{escape(path)}">{kind.upper()}</a>' for kind, path in drawn.files.items())
-    return (
-        f'<figure>\n<div class="chart" tabindex="0" role="group" aria-label="{escape(label)}">{chart}</div>\n'
-        f"<figcaption><h3>{escape(reading.label)}</h3><p>{prose(figure.caption)}</p></figcaption>\n"
-        f"<details><summary>Data, {len(figure.rows)} rows</summary>{_data(figure, label)}</details>\n"
-        f'<p class="files">{links}</p>\n</figure>'
+    cards = "\n".join(
+        figure_card(drawn, reading.mode, reading.label, f"{drawn.figure.title}, {reading.label}")
+        for reading, drawn in shown
     )
+    return section(name, prose(title), f'<div class="pair{wide}">\n{cards}\n</div>')
 
 
-def _data(figure: Figure, label: str) -> str:
-    columns = list(dict.fromkeys(key for row in figure.rows for key in row))
-    head = "".join(f'<th scope="col">{escape(key).replace("_", "_<wbr>")}</th>' for key in columns)
-    rows = "\n".join(f"<tr>{_data_cells(row, columns)}</tr>" for row in figure.rows)
-    table = f"<table class='data'><caption><span>{prose(label)}; rounded, exact in the CSV file</span></caption>"
-    return _scrolled(f"{table}<thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table>", f"Data: {label}")
-
-
-def _data_cells(row: Mapping[str, Any], columns: Iterable[str]) -> str:
-    return "".join(f"<td>{escape(_shown(row.get(column)))}</td>" for column in columns)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}".replace("e+", "e") if abs(value) < float("inf") else ""
-    return "" if value is None else str(value)
-
-
-def _scrolled(table: str, label: str) -> str:
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{table}</div>'
-
-
-def _sources(sources: Mapping[str, str]) -> str:
-    entries = "\n".join(
-        f'<li id="source-{escape(key)}"><code>{escape(key)}</code> {with_links(entry)}</li>'
-        for key, entry in sources.items()
-    )
-    return f'<ul class="sources">\n{entries}\n</ul>'
-
-
-def _footer(versions: Mapping[str, str]) -> str:
-    entries = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(version)}</dd></div>" for name, version in versions.items()
-    )
-    return f"<footer>\n<dl>{entries}</dl>\n</footer>"
+__all__ = ["Drawn", "Reading", "study_page"]

@@ -10,9 +10,11 @@ from walltime.catalog import data_version
 from walltime.problems import unknown
 from walltime.report.charts import FORMATS, chart_bytes, require_matplotlib
 from walltime.report.files import atomic_bytes, atomic_text, csv_text, staged
-from walltime.report.page import Drawn, Reading, study_page
+from walltime.report.page import Reading, study_page
+from walltime.report.page_parts import Drawn
 from walltime.report.thresholds import in_words
 from walltime.studies.erdil2024 import FIGURES, CurveKey, Headline, Study, headlines
+from walltime.studies.figure import Figure
 
 _TITLE = "Data movement limits to frontier model training"
 _BYLINE = "Ege Erdil and David Schneider-Joseph, 2024. https://arxiv.org/abs/2411.01137"
@@ -87,9 +89,13 @@ def _reading(folder: Path, mode: str, study: Study, names: Sequence[str], headli
 
 
 def _drawn(folder: Path, mode: str, study: Study, name: str) -> Drawn:
-    figure, label = FIGURES[name](study), _LABELS.get(mode, mode)
-    files = {kind: f"{mode}/{name}.{kind}" for kind in ("csv", *FORMATS)}
-    charts = {kind: chart_bytes(figure, kind, label) for kind in FORMATS}
+    return write_figure(folder, mode, FIGURES[name](study), _LABELS.get(mode, mode))
+
+
+def write_figure(folder: Path, under: str, figure: Figure, note: str = "") -> Drawn:
+    """Write a figure's data and charts as ``<under>/<figure>.csv``, ``.png`` and ``.svg``, and return it drawn."""
+    files = {kind: f"{under}/{figure.name}.{kind}" for kind in ("csv", *FORMATS)}
+    charts = {kind: chart_bytes(figure, kind, note) for kind in FORMATS}
     atomic_text(folder / files["csv"], csv_text(figure.rows))
     for kind, chart in charts.items():
         atomic_bytes(folder / files[kind], chart)
@@ -120,10 +126,11 @@ def _headline_rows(readings: Sequence[Reading]) -> Iterator[dict[str, Any]]:
 def _page(readings: Sequence[Reading], notes: str, sources: Mapping[str, str]) -> str:
     thresholds = [(_PHRASES.get(r.mode, r.label), r.end, r.wall) for r in readings]
     abstract = in_words(_SUBJECT, thresholds)
-    return study_page(_TITLE, _BYLINE, abstract, readings, notes=notes, sources=sources, versions=_versions())
+    return study_page(_TITLE, _BYLINE, abstract, readings, notes=notes, sources=sources, versions=versions())
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return what a page was made with, by name."""
     import matplotlib as mpl
     import numpy as np
 

@@ -120,4 +120,4 @@ def claims() -> Iterator[Claim]:
 def counted(found: Iterable[Claim]) -> dict[str, int]:
     """Return how many claims have which verdict."""
     verdicts = [claim.verdict for claim in found]
-    return {name: verdicts.count(name) for name in ("reproduced", "contradicted", "not testable", "unverified")}  # type: ignore[arg-type]
+    return {name: verdicts.count(name) for name in ("reproduced", "contradicted", "not testable", "unverified")}

@@ -89,9 +89,9 @@ def collectives() -> Figure:
     caption = (
         f"H100s in nodes of {ranks(1)}. Lines are ours, larger points of the same colour what was read off the paper’s "
         f"figure (about ±5 GB/s); our tree between nodes was fitted on them and on three users’ measurements: they are "
-        f"met within {100 * np.median(off):.1f} % of the time in the median and {100 * off.max():.0f} % at the worst. AllGather and "
-        "ReduceScatter go round a ring, whose steps wait for each other: no published measurement of theirs between "
-        "nodes was there to fit, so that their latency is an estimate. The two cost the same here."
+        f"met within {100 * np.median(off):.1f} % of the time in the median and {100 * off.max():.0f} % at the worst. "
+        "AllGather and ReduceScatter go round a ring, whose steps wait for each other: no published measurement of "
+        "theirs between nodes was there to fit, so that their latency is an estimate. The two cost the same here."
     )
     return Figure(
         "collectives",
@@ -132,9 +132,9 @@ def collective_latency() -> Figure:
     growth = [time_s(kind, NODES[-1], SMALLEST) / time_s(kind, NODES[0], SMALLEST) for kind in KINDS]
     caption = (
         f"From {NODES[0]} to {NODES[-1]} nodes, {NODES[-1] // NODES[0]} times as many, the latency of an AllReduce "
-        f"grows {growth[0]:.1f}-fold, with the logarithm; that of an AllGather {growth[1]:.0f}-fold, with the number of "
-        f"ranks: each node adds {hop_us:g} µs for the step between nodes and its own steps inside. This asymmetry is "
-        "what ends the scaling of FSDP, which gathers and scatters every layer."
+        f"grows {growth[0]:.1f}-fold, with the logarithm; that of an AllGather {growth[1]:.0f}-fold, with the number "
+        f"of ranks: each node adds {hop_us:g} µs for the step between nodes and its own steps inside. This asymmetry "
+        "is what ends the scaling of FSDP, which gathers and scatters every layer."
     )
     ticks = tuple((nodes, str(nodes)) for nodes in NODES)
     return Figure(

@@ -29,7 +29,7 @@ class Finding:
     shown: str = ""
 
 
-FINDINGS: dict[str, Callable[[], Finding]] = {}
+FINDINGS: dict[str, Callable[[], "Finding"]] = {}
 """By id of the claim."""
 
 

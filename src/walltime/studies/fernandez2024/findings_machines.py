@@ -1,5 +1,7 @@
 """Findings of collectives, generations, models, sequences, power, and of what others measured."""
 
+import itertools
+
 import numpy as np
 
 from walltime.studies.fernandez2024 import collectives
@@ -7,7 +9,7 @@ from walltime.studies.fernandez2024.drawing import percent
 from walltime.studies.fernandez2024.findings import Finding, change, finding, signed
 from walltime.studies.fernandez2024.hardware import generation
 from walltime.studies.fernandez2024.measured import torchtitan_point
-from walltime.studies.fernandez2024.points import best, fsdp
+from walltime.studies.fernandez2024.points import Setting, best, fsdp
 from walltime.studies.fernandez2024.published import all_reduce_points
 from walltime.studies.fernandez2024.scaling import weak
 from walltime.studies.fernandez2024.sweep import alone, sweep
@@ -20,7 +22,7 @@ _GIB = 2**30
 @finding("collectives-median")
 def _median() -> Finding:
     off = np.abs(collectives.deviations())
-    said = f"Over {len(off)} points. Levels of the tree between nodes were fitted on them, and on three users’ measurements."
+    said = f"Over {len(off)} points. The tree between nodes was fitted on them, and on three users’ measurements."
     return Finding(said, ours=float(np.median(off)))
 
 
@@ -28,7 +30,9 @@ def _median() -> Finding:
 def _worst() -> Finding:
     off = np.abs(collectives.deviations())
     (nodes, size) = list(all_reduce_points())[int(off.argmax())]
-    return Finding(f"At {nodes} nodes and {size / 2**20:,.0f} MiB, where the library changes its protocol.", ours=float(off.max()))
+    return Finding(
+        f"At {nodes} nodes and {size / 2**20:,.0f} MiB, where the library changes its protocol.", ours=float(off.max())
+    )
 
 
 def straight_line_s(nodes: int) -> float:
@@ -49,17 +53,19 @@ def _growth() -> Finding:
 @finding("collectives-logarithm")
 def _logarithm() -> Finding:
     steps = [collectives.time_s("all_reduce", nodes, 512) for nodes in (8, 64, 512)]
-    added = [second - first for first, second in zip(steps, steps[1:], strict=False)]
+    added = [second - first for first, second in itertools.pairwise(steps)]
     return Finding(
-        f"Eight times the nodes add {added[0] * 1e6:.0f} µs from 8 to 64 and {added[1] * 1e6:.0f} µs from 64 to 512: up and "
-        "down a tree there are two steps for each doubling.",
+        f"Eight times the nodes add {added[0] * 1e6:.0f} µs from 8 to 64 and {added[1] * 1e6:.0f} µs from 64 to 512: "
+        "up and down a tree there are two steps for each doubling.",
         holds=abs(added[1] / added[0] - 1) < 1 / 4,
     )
 
 
 @finding("collectives-ring")
 def _ring() -> Finding:
-    return Finding("An assumption here, as it was a fact of the library of that time: our AllGather knows nothing but rings.")
+    return Finding(
+        "An assumption here, as it was a fact of the library of that time: our AllGather knows nothing but rings."
+    )
 
 
 @finding("collectives-bound")
@@ -72,8 +78,8 @@ def _bound() -> Finding:
         kept[kind] = rates[1] / rates[0]
     return Finding(
         f"Of its bus bandwidth at 4 nodes and 1 GiB, AllReduce keeps {percent(kept['all_reduce'])} on 512 nodes and "
-        f"AllGather {percent(kept['all_gather'])}: {collectives.ranks(512) - 1:,} steps that wait for each other against "
-        "two for each doubling.",
+        f"AllGather {percent(kept['all_gather'])}: {collectives.ranks(512) - 1:,} steps that wait for each other "
+        "against two for each doubling.",
         holds=kept["all_gather"] < kept["all_reduce"] / 2,
     )
 
@@ -86,8 +92,9 @@ def _intra() -> Finding:
     gains = [change(base, point, "tokens_per_s") for point in (faster, larger)]
     degrees = f"tp {larger.plan.tp}, pp {larger.plan.pp}"
     return Finding(
-        f"On {_MANY:,} H100s, the best plan at each: twice the bandwidth inside nodes brings {signed(gains[0])} tokens/s; "
-        f"nodes of 64 instead of 8 GPUs {signed(gains[1])} ({degrees}), for the ring crosses fewer slow links.",
+        f"On {_MANY:,} H100s, the best plan at each: twice the bandwidth inside nodes brings {signed(gains[0])} "
+        f"tokens/s; nodes of 64 instead of 8 GPUs {signed(gains[1])} ({degrees}), for the ring crosses fewer slow "
+        "links.",
         holds=min(gains) > 0,
     )
 
@@ -100,8 +107,8 @@ def _extrapolate() -> Finding:
     ranked = sorted((point for point in sweep(_MANY) if point.runs), key=lambda point: point.time_s)
     place = 1 + ranked.index(alone(_MANY))
     return Finding(
-        f"FSDP alone, the fastest plan on 8 H100s, is number {place} on {_MANY:,}. An H100 is {speedups[8]:.2f} times as fast "
-        f"as an A100 on 8 GPUs and {speedups[_MANY]:.2f} times on {_MANY:,}.",
+        f"FSDP alone, the fastest plan on 8 H100s, is number {place} on {_MANY:,}. An H100 is {speedups[8]:.2f} times "
+        f"as fast as an A100 on 8 GPUs and {speedups[_MANY]:.2f} times on {_MANY:,}.",
         holds=place > 1 and speedups[_MANY] < speedups[8],
     )
 
@@ -110,8 +117,8 @@ def _extrapolate() -> Finding:
 def _generation_ratio() -> Finding:
     a100, h100 = generation("A100", 8), generation("H100", 8)
     return Finding(
-        f"On 8 GPUs with FSDP; {generation('A100', 128)['mfu'] / generation('H100', 128)['mfu']:.2f} on 128. From A100 to "
-        f"H100 {_grown()}: what is not matmul weighs more, and an H100 sustains less of its peak in long runs.",
+        f"On 8 GPUs with FSDP; {generation('A100', 128)['mfu'] / generation('H100', 128)['mfu']:.2f} on 128. From A100 "
+        f"to H100 {_grown()}: what is not matmul weighs more, and an H100 sustains less of its peak in long runs.",
         ours=a100["mfu"] / h100["mfu"],
     )
 
@@ -130,7 +137,9 @@ def _grown() -> str:
 
 @finding("generation-a100")
 def _a100() -> Finding:
-    return Finding("Llama 2 7B, FSDP, 8 GPUs: the workload of the paper is not known.", ours=generation("A100", 8)["mfu"])
+    return Finding(
+        "Llama 2 7B, FSDP, 8 GPUs: the workload of the paper is not known.", ours=generation("A100", 8)["mfu"]
+    )
 
 
 @finding("generation-h100")
@@ -152,8 +161,8 @@ def _both() -> Finding:
     small, large = model_fsdp("7B", 256), model_fsdp("70B", 256)
     more = [large[name] / small[name] for name in ("compute_s", "communication_s")]
     return Finding(
-        f"FSDP on 256 GPUs at the same tokens: {more[0]:.1f} times the computation and {more[1]:.1f} times the communication "
-        "a step.",
+        f"FSDP on 256 GPUs at the same tokens: {more[0]:.1f} times the computation and {more[1]:.1f} times the "
+        "communication a step.",
         holds=min(more) > 1,
     )
 
@@ -173,8 +182,8 @@ def _contexts() -> Finding:
     shares = {length: context_fsdp(length, _MANY)["exposed_share_of_step"] for length in (2048, 8192, 32768)}
     shown = ", ".join(f"{percent(share)} at {length // 1024}k" for length, share in shares.items())
     return Finding(
-        f"One sequence a GPU, FSDP on {_MANY:,} GPUs, exposed share of the step: {shown}. Gathers cost the same, and longer "
-        "sequences compute longer beside them.",
+        f"One sequence a GPU, FSDP on {_MANY:,} GPUs, exposed share of the step: {shown}. Gathers cost the same, and "
+        "longer sequences compute longer beside them.",
         holds=list(shares.values()) == sorted(shares.values(), reverse=True),
     )
 
@@ -232,3 +241,15 @@ def _torchtitan_many() -> Finding:
     said = "The software’s numbers were fitted on rows of this source among others."
     return Finding(said, ours=torchtitan_point(128)["tokens_per_s_per_gpu"])
 
+
+@finding("llama3-effective")
+def _effective() -> Finding:
+    point = fsdp(Setting(_LLAMA3_GPUS, _LLAMA3_GPUS, cluster="grand-teton-h100"))
+    return Finding(
+        f"Of the ideal tokens of {_LLAMA3_GPUS:,} GPUs, after failures, restarts and checkpoints. How often "
+        "accelerators fail was taken from this very run; what a restart and a checkpoint cost was not.",
+        ours=point["effective_share"],
+    )
+
+
+_LLAMA3_GPUS = 16_384

@@ -39,13 +39,16 @@ def _fsdp_overtaken() -> Finding:
 @finding("abstract-returns")
 def _diminishing() -> Finding:
     two, sixteen, many = (strong_best(nodes) for nodes in (2, 16, 32))
-    of_power, of_time = (_marginal(sixteen, many, name) / _average(two, name) for name in ("total_board_power_w", "num_gpus"))
+    of_power, of_time = (
+        _marginal(sixteen, many, name) / _average(two, name) for name in ("total_board_power_w", "num_gpus")
+    )
     weak_power = _marginal(best_degrees(1024), best_degrees(_MANY), "total_board_power_w")
     weak_share = weak_power / _average(best_degrees(_FEW), "total_board_power_w")
     return Finding(
-        f"With the best plan at each size, the step from 16 to 32 nodes at a fixed batch brings {percent(of_time)} of the "
-        f"tokens a GPU-hour, and {percent(of_power)} of the tokens a joule, that 2 nodes bring. Even with a batch that "
-        f"grows, the step from 1,024 to {_MANY:,} GPUs brings {percent(weak_share)} of the tokens a joule of {_FEW}.",
+        f"With the best plan at each size, the step from 16 to 32 nodes at a fixed batch brings {percent(of_time)} of "
+        f"the tokens a GPU-hour, and {percent(of_power)} of the tokens a joule, that 2 nodes bring. Even with a batch "
+        f"that grows, the step from 1,024 to {_MANY:,} GPUs brings {percent(weak_share)} of the tokens a joule of "
+        f"{_FEW}.",
         holds=max(of_power, of_time) < 1 / 2 and weak_share < 1,
     )
 
@@ -62,8 +65,8 @@ def _average(point: Point, of: str) -> float:
 def _flop_differ() -> Finding:
     reached = [point["tflop_per_s_per_gpu"] for point in sweep(_MANY) if point.runs]
     return Finding(
-        f"The same model on the same {_MANY:,} H100s does {min(reached):.0f} to {max(reached):.0f} TFLOP/s per GPU, by the "
-        "plan: what a FLOP costs depends on what it waits for.",
+        f"The same model on the same {_MANY:,} H100s does {min(reached):.0f} to {max(reached):.0f} TFLOP/s per GPU, by "
+        "the plan: what a FLOP costs depends on what it waits for.",
         holds=max(reached) / min(reached) > 3 / 2,
     )
 
@@ -73,8 +76,8 @@ def _balance() -> Finding:
     few, many = fsdp(weak(8)), fsdp(weak(_MANY))
     shares = [point["communication_s"] / point["compute_s"] for point in (few, many)]
     return Finding(
-        f"With FSDP, collectives last {percent(shares[0])} as long as the computation on 8 GPUs and {percent(shares[1])} on "
-        f"{_MANY:,}: the computation of a GPU stays, the steps of the ring multiply.",
+        f"With FSDP, collectives last {percent(shares[0])} as long as the computation on 8 GPUs and "
+        f"{percent(shares[1])} on {_MANY:,}: the computation of a GPU stays, the steps of the ring multiply.",
         holds=shares[1] > 2 * shares[0],
     )
 
@@ -84,8 +87,8 @@ def _marginal_gain() -> Finding:
     sixteen, many = strong_best(16), strong_best(32)
     gain = change(sixteen, many, "tokens_per_s")
     return Finding(
-        f"At a fixed batch, twice the nodes (16 to 32) bring {signed(gain)} throughput: each GPU computes half as much, "
-        "its collectives stay.",
+        f"At a fixed batch, twice the nodes (16 to 32) bring {signed(gain)} throughput: each GPU computes half as "
+        "much, its collectives stay.",
         holds=gain < 1 / 2,
     )
 
@@ -106,10 +109,10 @@ def _one_large() -> Finding:
 def _throughput() -> Finding:
     few, many = _pair()
     return Finding(
-        f"The computation stays at {many['compute_s']:.2f} s a step; what is exposed of gathers and scatters grows from "
-        f"{few['exposed_communication_s']:.2f} to {many['exposed_communication_s']:.2f} s, for the ring has {_MANY - 1:,} "
-        f"steps instead of {_FEW - 1}. Its latency between nodes is an estimate (the library’s own tuning constant), not "
-        "fitted on this.",
+        f"The computation stays at {many['compute_s']:.2f} s a step; what is exposed of gathers and scatters grows "
+        f"from {few['exposed_communication_s']:.2f} to {many['exposed_communication_s']:.2f} s, for the ring has "
+        f"{_MANY - 1:,} steps instead of {_FEW - 1}. Its latency between nodes is an estimate (the library’s own "
+        "tuning constant), not fitted on this.",
         ours=change(few, many, "tokens_per_s_per_gpu"),
     )
 
@@ -118,8 +121,8 @@ def _throughput() -> Finding:
 def _power() -> Finding:
     few, many = _pair()
     return Finding(
-        f"{few['board_power_w']:.0f} W become {many['board_power_w']:.0f} W: kernels of collectives spin while they wait, "
-        "and draw nearly what computing does. What they draw was set by this number and the one above.",
+        f"{few['board_power_w']:.0f} W become {many['board_power_w']:.0f} W: kernels of collectives spin while they "
+        "wait, and draw nearly what computing does. What they draw was set by this number and the one above.",
         ours=change(few, many, "board_power_w"),
     )
 
@@ -156,8 +159,8 @@ def _jump() -> Finding:
     times = [fsdp(weak(size))["communication_s"] for size in sizes]
     before, after = (second / first for first, second in itertools.pairwise(times))
     return Finding(
-        f"Communication takes {after:.2f} times as long on 256 nodes as on 128, and {before:.2f} times as long on 128 as on "
-        "64: it grows with the ring, steadily.",
+        f"Communication takes {after:.2f} times as long on 256 nodes as on 128, and {before:.2f} times as long on 128 "
+        "as on 64: it grows with the ring, steadily.",
         holds=after > before * 5 / 4,
     )
 
@@ -185,8 +188,8 @@ def _strong_onset() -> Finding:
     mfu = {nodes: strong_best(nodes)["mfu"] for nodes in (2, 4, 8)}
     losses = [1 - after / before for before, after in itertools.pairwise(mfu.values())]
     return Finding(
-        f"MFU loses {percent(losses[0])} of itself from 2 to 4 nodes and {percent(losses[1])} from 4 to 8, where a GPU has "
-        "less than a sequence and tensor parallelism has to step in.",
+        f"MFU loses {percent(losses[0])} of itself from 2 to 4 nodes and {percent(losses[1])} from 4 to 8, where a GPU "
+        "has less than a sequence and tensor parallelism has to step in.",
         holds=losses[1] > losses[0],
     )
 
@@ -207,7 +210,9 @@ def _kernels() -> Finding:
 def _moderate(metric: str) -> tuple[Point, Point, bool]:
     """Return FSDP alone, the best plan of degree 2 to 4 by a metric, and whether the latter is better."""
     base = alone(_MANY)
-    among = [point for point in sweep(_MANY) if _MODERATE[0] <= point.plan.tp * point.plan.pp <= _MODERATE[1] and point.runs]
+    among = [
+        point for point in sweep(_MANY) if _MODERATE[0] <= point.plan.tp * point.plan.pp <= _MODERATE[1] and point.runs
+    ]
     found = max(among, key=lambda point: point[metric])
     return base, found, found[metric] > base[metric]
 
@@ -226,7 +231,7 @@ def _sweep_throughput() -> Finding:
 
 
 def _kept() -> str:
-    base, *others = (of_degrees(sweep(_MANY, 0, False), *degrees) for degrees in ((1, 1), *_PAIRS.values()))  # noqa: FBT003
+    base, *others = (of_degrees(sweep(_MANY, 0, False), *degrees) for degrees in ((1, 1), *_PAIRS.values()))
     pairs = zip(_PAIRS, others, strict=True)
     return ", ".join(f"{name} {signed(change(base, point, 'tokens_per_s'))}" for name, point in pairs)
 
@@ -253,8 +258,8 @@ def _sweep_small() -> Finding:
     found = best(others)
     gains = [change(base, found, metric) for metric in ("tokens_per_s", "tokens_per_j")]
     return Finding(
-        f"Inside a node gathers are fast: the best other plan, {_degrees(found)}, changes tokens/s by {signed(gains[0])} and "
-        f"tokens per joule by {signed(gains[1])}.",
+        f"Inside a node gathers are fast: the best other plan, {_degrees(found)}, changes tokens/s by "
+        f"{signed(gains[0])} and tokens per joule by {signed(gains[1])}.",
         ours=gains[0],
         holds=max(gains) < 0,
         shown=signed(gains[0]),

@@ -61,9 +61,9 @@ def _caption() -> str:
     recomputing = [name for name, point in far.items() if point.plan.recompute == "full"]
     said = (
         f"Llama 2 7B with FSDP at the same sequences a GPU. On {SIZES[0]} GPUs an A100 reaches "
-        f"{percent(ours['A100']['mfu'])} of its peak and an H100 {percent(ours['H100']['mfu'])} (the paper, by a summary "
-        f"and for an unknown workload: 59.67 % and 40.77 %): {ratio:.2f} times the FLOP/s, less than its peak promises, "
-        f"for memory and network have grown by less. On {SIZES[-1]:,} GPUs: "
+        f"{percent(ours['A100']['mfu'])} of its peak and an H100 {percent(ours['H100']['mfu'])} (the paper, by a "
+        f"summary and for an unknown workload: 59.67 % and 40.77 %): {ratio:.2f} times the FLOP/s, less than its peak "
+        f"promises, for memory and network have grown by less. On {SIZES[-1]:,} GPUs: "
         + listed(f"{name} {percent(point['mfu'])}" for name, point in far.items() if point.runs)
     )
     said += f". {listed(FORECAST)} are younger than the paper: a forecast"

@@ -61,11 +61,11 @@ def torchtitan() -> Figure:
     )
     few, many = min(known), max(known)
     caption = (
-        f"Llama 3.1 8B, {_SEQ_LEN:,} tokens, 2 sequences a GPU, bf16, selective recomputation, H100s of 96 GB limited to "
-        f"500 W. Published: {known[few]:,.0f} tokens/s per GPU on {few} and {known[many]:,.0f} on {many}, "
+        f"Llama 3.1 8B, {_SEQ_LEN:,} tokens, 2 sequences a GPU, bf16, selective recomputation, H100s of 96 GB limited "
+        f"to 500 W. Published: {known[few]:,.0f} tokens/s per GPU on {few} and {known[many]:,.0f} on {many}, "
         f"{percent(known[many] / known[few] - 1, signed=True)}; ours {ours[0]:,.0f} and {ours[-1]:,.0f}, "
-        f"{percent(ours[-1] / ours[0] - 1, signed=True)}. Little is lost up to 128 H100s: layers compute for longer than "
-        "the ring takes."
+        f"{percent(ours[-1] / ours[0] - 1, signed=True)}. Little is lost up to 128 H100s: layers compute for longer "
+        "than the ring takes."
     )
     return Figure(
         "torchtitan",

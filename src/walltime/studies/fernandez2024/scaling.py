@@ -47,18 +47,16 @@ def weak_scaling() -> Figure:
     """FSDP alone, 8 to 131,072 H100s, at one, two and four sequences an accelerator."""
     curves = {local: [fsdp(weak(num_gpus, local)) for num_gpus in WEAK_GPUS] for local in LOCAL_BATCHES}
     named = {f"{local} sequence{'s' if local > 1 else ''} a GPU": curve for local, curve in curves.items()}
-    rows = [
-        row for name, curve in named.items() for row in with_scaling([point.row(series=name) for point in curve])
-    ]
+    rows = [row for name, curve in named.items() for row in with_scaling([point.row(series=name) for point in curve])]
     base, far = (fsdp(weak(num_gpus)) for num_gpus in _PAPER_GPUS)
     caption = (
         f"Llama 2 7B, {base.setting.seq_len:,} tokens a sequence, FSDP over all GPUs with resharding. From "
-        f"{_PAPER_GPUS[0]} to {_PAPER_GPUS[1]:,} H100s tokens/s per GPU change by {_change(base, far, RATE)} (the paper, "
-        f"by a summary: −37.22 %) and the board’s power by {_change(base, far, POWER)} (−5.87 %), at "
+        f"{_PAPER_GPUS[0]} to {_PAPER_GPUS[1]:,} H100s tokens/s per GPU change by {_change(base, far, RATE)} (the "
+        f"paper, by a summary: −37.22 %) and the board’s power by {_change(base, far, POWER)} (−5.87 %), at "
         f"{setting('seqs_per_gpu')} sequences a GPU, which are recalled and not verified. Communication that nothing "
         f"hides takes {percent(base[EXPOSED])} of the step at {_PAPER_GPUS[0]} and {percent(far[EXPOSED])} at "
-        f"{_PAPER_GPUS[1]:,}. Beyond, each doubling of the ring doubles its latency, and throughput of the whole cluster "
-        "hardly grows."
+        f"{_PAPER_GPUS[1]:,}. Beyond, each doubling of the ring doubles its latency, and throughput of the whole "
+        "cluster hardly grows."
     )
     panels = (
         panel("tokens/s per GPU", named, RATE),
@@ -87,17 +85,20 @@ def strong_scaling() -> Figure:
     impossible = [nodes for nodes, point in alone.items() if not point.runs]
     caption = (
         f"Llama 2 7B, {two.setting.batch_seqs} sequences of {two.setting.seq_len:,} tokens a step whatever the cluster "
-        f"(recalled, not verified), the fastest of all tensor × pipeline × FSDP plans. From 2 to 32 nodes, 16 times the "
-        f"GPUs, throughput grows {speedup:.1f}-fold; MFU falls from {percent(two['mfu'])} to {percent(many['mfu'])} (the "
-        f"paper, by one summary: about 40 % to under 15 %). Best: {plans} nodes. FSDP alone needs a sequence "
-        f"for each GPU: not possible beyond {max(set(STRONG_NODES) - set(impossible), default=0)} nodes."
+        "(recalled, not verified), the fastest of all tensor × pipeline × FSDP plans. From 2 to 32 nodes, 16 times "
+        f"the GPUs, throughput grows {speedup:.1f}-fold; MFU falls from {percent(two['mfu'])} to "
+        f"{percent(many['mfu'])} (the paper, by one summary: about 40 % to under 15 %). Best: {plans} nodes. FSDP "
+        "alone needs a sequence for each GPU: not possible beyond "
+        f"{max(set(STRONG_NODES) - set(impossible), default=0)} nodes."
     )
     panels = (
         panel("MFU", curves, "mfu", percent=True),
         panel("tokens/s, whole cluster", curves, "tokens_per_s"),
         panel("tokens/J of the boards", curves, "tokens_per_j"),
     )
-    return _figure("strong_scaling", "Strong scaling: a fixed batch, the best plan at each point", caption, panels, rows)
+    return _figure(
+        "strong_scaling", "Strong scaling: a fixed batch, the best plan at each point", caption, panels, rows
+    )
 
 
 def _plan(point: Point) -> str:

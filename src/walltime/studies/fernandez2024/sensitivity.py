@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from walltime.studies.fernandez2024.points import Point, Setting, best, fsdp, layouts
+from walltime.studies.fernandez2024.points import Point, best, fsdp, layouts
 from walltime.studies.fernandez2024.scaling import weak
 
 _FEW, _MANY = 128, 2048
-_PAIRS = ((1, 1), (2, 1), (4, 1), (1, 2), (1, 4), (2, 2))
+_MODERATE = ((2, 1), (4, 1), (1, 2), (1, 4), (2, 2))
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,5 @@ def variants() -> Iterator[Variant]:
 
 def _variant(name: str, local: int | None = None, *, reshard: bool = True, **settings: Any) -> Variant:
     few, many = (weak(size, local, **settings) for size in (_FEW, _MANY))
-    ends = [fsdp(asked, reshard=reshard) for asked in (few, many)]
-    return Variant(name, *ends, moderate=_moderate(many, reshard=reshard))
-
-
-def _moderate(asked: Setting, *, reshard: bool) -> Point:
-    return best(layouts(asked, _PAIRS[1:], reshard=reshard))
+    moderate = best(layouts(many, _MODERATE, reshard=reshard))
+    return Variant(name, fsdp(few, reshard=reshard), fsdp(many, reshard=reshard), moderate)

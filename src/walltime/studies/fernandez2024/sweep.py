@@ -17,7 +17,7 @@ SHARD_NODES = (1, 4)
 
 
 @functools.cache
-def sweep(num_gpus: int, shard_nodes: int = 0, reshard: bool = True, **settings: Any) -> tuple[Point, ...]:  # noqa: FBT001, FBT002
+def sweep(num_gpus: int, shard_nodes: int = 0, reshard: bool = True, **settings: Any) -> tuple[Point, ...]:
     """Return the fastest micro-batch of every (tp, pp); ``shard_nodes`` and ``reshard`` as for `layouts`."""
     pairs = [(tp, pp) for tp in TENSOR for pp in PIPELINE if tp * pp <= num_gpus]
     return tuple(layouts(weak(num_gpus, **settings), pairs, shard_nodes=shard_nodes, reshard=reshard))
@@ -84,17 +84,20 @@ def _row(name: str, point: Point, num_gpus: int) -> dict[str, Any]:
 def _caption(num_gpus: int, sweeps: dict[str, tuple[Point, ...]]) -> str:
     base, found = alone(num_gpus), best(sweeps["FSDP over all"])
     gains = {metric: found[metric] / base[metric] - 1 for metric in ("tokens_per_s", "tokens_per_j")}
-    where = f"Llama 2 7B at {base.setting.batch_seqs // num_gpus} sequences a GPU, every tensor × pipeline plan with FSDP "
+    where = (
+        f"Llama 2 7B at {base.setting.batch_seqs // num_gpus} sequences a GPU, every tensor × pipeline plan with FSDP "
+    )
     where += "over the other ranks, the fastest micro-batch of each. "
     if (found.plan.tp, found.plan.pp) == (1, 1):
         said = "FSDP alone is fastest: "
-        others = [one for one in sweeps["FSDP over all"] if one.plan != found.plan and one.runs]
-        second = best(others)
+        second = best(one for one in sweeps["FSDP over all"] if one.plan != found.plan and one.runs)
         said += f"the next, {_name(second)}, is {percent(1 - second['tokens_per_s'] / found['tokens_per_s'])} slower. "
     else:
         said = f"{_name(found)} is fastest: {percent(gains['tokens_per_s'], signed=True)} tokens/s and "
-        said += f"{percent(gains['tokens_per_j'], signed=True)} tokens/J over FSDP alone, whose communication is exposed for "
-        said += f"{percent(base['exposed_share_of_step'])} of the step against {percent(found['exposed_share_of_step'])}. "
+        said += f"{percent(gains['tokens_per_j'], signed=True)} tokens/J over FSDP alone, whose exposed communication takes "
+        said += (
+            f"{percent(base['exposed_share_of_step'])} of the step against {percent(found['exposed_share_of_step'])}. "
+        )
     lost = [one for found in sweeps.values() for one in found if not one.runs]
     others = {name: best(tried) for name, tried in sweeps.items() if name != "FSDP over all"}
     compared = listed(

@@ -74,8 +74,15 @@ def _sizes_caption(curves: dict[str, list[Point]]) -> str:
         found = dict(zip(MODELS, curves[f"best plan, {num_gpus:,} GPUs"], strict=True))
         reached = listed(f"{size} {percent(point['mfu'])}" for size, point in found.items() if point.runs)
         said += f"MFU on {num_gpus:,} GPUs: {reached}. "
-    lost = [f"{size} on {name}" for name, curve in curves.items() for size, p in zip(MODELS, curve, strict=True) if not p.runs]
-    said += "A larger model computes more for each byte that it gathers, and hides more; it also needs recomputation or "
+    lost = [
+        f"{size} on {name}"
+        for name, curve in curves.items()
+        for size, p in zip(MODELS, curve, strict=True)
+        if not p.runs
+    ]
+    said += (
+        "A larger model computes more for each byte that it gathers, and hides more; it also needs recomputation or "
+    )
     said += "model parallelism for its memory. The 1B model is Llama 3.2 1B, the 405B one Llama 3.1’s."
     return said + (f" Does not fit: {listed(lost)}." if lost else "")
 
@@ -123,11 +130,15 @@ def _contexts_caption() -> str:
     far = CONTEXT_GPUS[-1]
     alone = {length: context_fsdp(length, far) for length in CONTEXTS}
     shares = listed(
-        f"{percent(point['exposed_share_of_step'])} at {length // 1024}k" for length, point in alone.items() if point.runs
+        f"{percent(point['exposed_share_of_step'])} at {length // 1024}k"
+        for length, point in alone.items()
+        if point.runs
     )
     lost = [f"{length // 1024}k" for length, point in alone.items() if not point.runs]
-    said = f"Llama 2 7B on H100s. FSDP alone trains one sequence a GPU: the longer it is, the more there is to compute "
+    said = "Llama 2 7B on H100s. FSDP alone trains one sequence a GPU: the longer it is, the more there is to compute "
     said += f"beside the same gathers and scatters. On {far:,} GPUs what is exposed takes {shares}. "
     if lost:
         said += f"At {listed(lost)} the activations do not fit, even recomputed. "
-    return said + "The best plans train as many tokens a step at every length, and may split sequences (ring attention)."
+    return (
+        said + "The best plans train as many tokens a step at every length, and may split sequences (ring attention)."
+    )

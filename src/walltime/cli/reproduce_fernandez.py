@@ -1,0 +1,72 @@
+"""``walltime reproduce fernandez2024``: the paper's claims beside ours."""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from walltime.cli.common import Progress
+from walltime.cli.study_request import Reproduced, Request, figure_names, files_written, prepare
+from walltime.problems import BadInput
+from walltime.report.claims_page import summary
+from walltime.report.claims_study import write_claims_study
+from walltime.report.terminal import table
+from walltime.search.executors import workers
+from walltime.studies.fernandez2024 import FIGURES, Claim, claims
+
+_SAYS_WIDTH = 64
+
+
+def reproduced(asked: Request) -> Reproduced:
+    """Return the claims beside ours, and write figures where a folder is given."""
+    names = figure_names(asked.figures, FIGURES)
+    if asked.modes:
+        raise BadInput(f"mode {asked.modes[0]!r} is none of fernandez2024: it has one reading. Valid: without --mode.")
+    prepare(asked)
+    found = list(claims()) if asked.whole else []
+    written = _written(asked, names, found)
+    told = [*_told(found), *([files_written(written, asked.out)] if asked.out else [])]
+    return Reproduced(
+        inputs={"paper": "Fernandez2024", "figures": names},
+        result={"claims": [claim.row() for claim in found], "files": written},
+        told=told,
+        problem=_problem(found),
+    )
+
+
+def _written(asked: Request, names: Sequence[str], found: Sequence[Claim]) -> list[str]:
+    if asked.out is None:
+        return []
+    progress = Progress("figures")
+    with workers(asked.num_workers) as executor:
+        paths = write_claims_study(asked.out, names, found, executor, progress)
+    progress.finish()
+    return [str(path) for path in paths]
+
+
+def _told(found: Sequence[Claim]) -> Iterator[str]:
+    if not found:
+        return
+    yield "\n\n".join(
+        f"{name}\n{_table(list(of))}" for name, of in groupby(found, key=lambda claim: claim.published.experiment)
+    )
+    known = [claim for claim in found if claim.verdict == "contradicted" and claim.published.deviation]
+    if known:
+        lines = [f"{claim.published.says}: {claim.published.deviation}" for claim in known]
+        yield "Known deviations\n" + "\n".join(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines)
+    yield summary(found)
+
+
+def _table(found: Sequence[Claim]) -> str:
+    header = ["the paper says", "tag", "verdict", "", "paper", "ours", "within"]
+    rows = []
+    for claim in found:
+        of = claim.published
+        says = textwrap.shorten(of.says, _SAYS_WIDTH, placeholder=" ...")
+        basis = of.basis if claim.verdict in ("reproduced", "contradicted") else ""
+        rows.append([says, of.tag, claim.verdict, basis, claim.paper, claim.ours, claim.tolerance])
+    return table(header, rows, left=4)
+
+
+def _problem(found: Sequence[Claim]) -> str:
+    wrong = [claim.published.id for claim in found if claim.fails]
+    return f"{len(wrong)} of {len(found)} claims do not come out: {', '.join(wrong)}." if wrong else ""

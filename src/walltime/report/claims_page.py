@@ -1,0 +1,144 @@
+"""The page of a study that is held against claims: what the paper says beside ours, figures, what hangs on what."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from itertools import groupby
+from typing import Any
+
+from walltime.report.inline import paragraphs, prose, with_links
+from walltime.report.page_parts import (
+    Drawn,
+    contents,
+    figure_card,
+    footer,
+    scrolled,
+    section,
+    sources_list,
+    whole_page,
+)
+from walltime.studies.fernandez2024.claims import Claim, counted
+from walltime.studies.fernandez2024.published import TAGS
+
+_MARKS = {"reproduced": "✓", "contradicted": "✗", "not testable": "–", "unverified": "–"}
+_COLUMNS = ("the paper says", "known by", "paper", "within", "ours", "verdict", "by which mechanism")
+
+
+def claims_page(
+    title: str,
+    byline: str,
+    abstract: str,
+    claims: Sequence[Claim],
+    variants: Sequence[Mapping[str, Any]],
+    figures: Mapping[str, Drawn],
+    *,
+    notes: str,
+    sources: Mapping[str, str],
+    versions: Mapping[str, str],
+) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    title, byline, abstract
+        The paper's title, who wrote it, and one paragraph that says what came out; plain text.
+    claims
+        The paper's claims beside ours; none if they were not asked for.
+    variants
+        Rows of sensitivities, shares by column.
+    figures
+        By name.
+    notes
+        What is not modelled, as for `walltime.report.page.study_page`.
+    sources, versions
+        Readable entries by key; what the page stands on.
+    """
+    links = [("claims", "The paper’s claims beside ours")] if claims else []
+    links += [("sensitivity", "What the headline hangs on")] if variants else []
+    links += [(name, drawn.figure.title) for name, drawn in figures.items()]
+    links += [("limits", "What is not known and not modelled"), ("sources", "Sources")]
+    body = [
+        f'<header>\n<p class="kicker">walltime reproduces</p>\n<h1>{prose(title)}</h1>',
+        f'<p class="byline">{with_links(byline)}</p>\n</header>\n<main>',
+        section("answer", "What comes out", f'<p class="abstract">{prose(abstract)}</p>'),
+        contents(links),
+        *([section("claims", "The paper’s claims beside ours", _claims(claims))] if claims else []),
+        *([section("sensitivity", "What the headline hangs on", _variants(variants))] if variants else []),
+        *(_figure(name, drawn) for name, drawn in figures.items()),
+        section("limits", "What is not known and not modelled", f'<div class="prose">{paragraphs(notes)}</div>'),
+        section("sources", "Sources", sources_list(sources)),
+        "</main>",
+        footer(versions),
+    ]
+    return whole_page(title, "\n".join(body), ("page", "claims"))
+
+
+def summary(claims: Sequence[Claim]) -> str:
+    """Say how many claims have which verdict, and how many of those that are met were predicted."""
+    counts = counted(claims)
+    predicted = sum(one.verdict == "reproduced" and one.published.basis == "predicted" for one in claims)
+    return (
+        f"Of {len(claims)} claims {counts['reproduced']} are reproduced, {predicted} of them predicted and the others "
+        f"calibrated on what they say; {counts['contradicted']} are contradicted, {counts['not testable']} cannot be "
+        f"tested, and {counts['unverified']} are unverified and not judged."
+    )
+
+
+def _claims(claims: Sequence[Claim]) -> str:
+    head = "".join(f'<th scope="col">{column}</th>' for column in _COLUMNS)
+    groups = groupby(claims, key=lambda claim: claim.published.experiment)
+    bodies = "\n".join(_group(name, list(rows)) for name, rows in groups)
+    caption = f"<caption><span>{prose(summary(claims))}</span></caption>"
+    table = f'<table class="claims">{caption}\n<thead><tr>{head}</tr></thead>\n{bodies}</table>'
+    used = {claim.published.tag for claim in claims}
+    tags = "".join(f"<div><dt>{tag}</dt><dd>{said}</dd></div>" for tag, said in TAGS.items() if tag in used)
+    files = '<p class="files"><a href="claims.csv">claims.csv</a></p>'
+    return f"{scrolled(table, 'Claims')}\n<dl class='key'>{tags}</dl>\n{files}"
+
+
+def _group(experiment: str, claims: Sequence[Claim]) -> str:
+    heading = f'<tr><th colspan="{len(_COLUMNS)}" scope="rowgroup"><span>{prose(experiment)}</span></th></tr>'
+    return f"<tbody>\n{heading}\n" + "\n".join(_row(claim) for claim in claims) + "\n</tbody>"
+
+
+def _row(claim: Claim) -> str:
+    of = claim.published
+    tag = f'<abbr title="{escape(TAGS[of.tag])}: {escape(of.locator)}">{of.tag}</abbr>'
+    known = f" Known: {of.deviation}" if claim.verdict == "contradicted" and of.deviation else ""
+    basis = f"<br><small>{of.basis}</small>" if claim.verdict in ("reproduced", "contradicted") else ""
+    style = ' class="ok"' if claim.verdict == "reproduced" else ""
+    verdict = f"<span{style}>{_MARKS[claim.verdict]} {claim.verdict}</span>{basis}"
+    numbers = "".join(f'<td class="n">{escape(text)}</td>' for text in (claim.paper, claim.tolerance, claim.ours))
+    return (
+        f'<tr id="claim-{escape(of.id)}"><th scope="row">{prose(of.says)}</th><td>{tag}</td>{numbers}'
+        f'<td class="n">{verdict}</td><td>{prose(claim.finding.mechanism + known)}</td></tr>'
+    )
+
+
+def _variants(variants: Sequence[Mapping[str, Any]]) -> str:
+    first = variants[0]
+    columns = ("", "tokens/s per GPU", "power per GPU", "tokens/J", "degree 2 to 4 over FSDP alone, tokens/s")
+    keys = ("tokens_per_s_per_gpu_change", "board_power_change", "tokens_per_j_change", "model_parallel_gain")
+    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
+    rows = "\n".join(
+        f'<tr><th scope="row">{prose(str(row["variant"]))}</th>'
+        + "".join(f'<td class="n">{_share(row[key], str(row["status"]))}</td>' for key in keys)
+        + "</tr>"
+        for row in variants
+    )
+    said = (
+        f"Weak scaling with FSDP alone from {first['base_num_gpus']:,} to {first['num_gpus']:,} H100s, one thing "
+        f"changed a row; the last column is of {first['num_gpus']:,}. The first row is what is held against the paper."
+    )
+    table = f'<table class="claims"><caption><span>{said}</span></caption>\n<thead><tr>{head}</tr></thead>'
+    files = '<p class="files"><a href="sensitivity.csv">sensitivity.csv</a></p>'
+    return f"{scrolled(f'{table}<tbody>{rows}</tbody></table>', 'Sensitivities')}\n{files}"
+
+
+def _share(value: float | None, status: str) -> str:
+    return escape(status) if value is None else f"{100 * value:+.1f} %".replace("-", "−")
+
+
+def _figure(name: str, drawn: Drawn) -> str:
+    wide = " wide" if len(drawn.figure.panels) > 1 else ""
+    card = figure_card(drawn, "study", "", drawn.figure.title)
+    return section(name, prose(drawn.figure.title), f'<div class="pair{wide}">\n{card}\n</div>')
