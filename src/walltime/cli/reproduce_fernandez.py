@@ -13,7 +13,7 @@ from walltime.report.terminal import table
 from walltime.search.executors import workers
 from walltime.studies.fernandez2024 import FIGURES, Claim, claims
 
-_SAYS_WIDTH = 64
+_SAYS_WIDTH = 58
 
 
 def reproduced(asked: Request) -> Reproduced:
@@ -46,9 +46,7 @@ def _written(asked: Request, names: Sequence[str], found: Sequence[Claim]) -> li
 def _told(found: Sequence[Claim]) -> Iterator[str]:
     if not found:
         return
-    yield "\n\n".join(
-        f"{name}\n{_table(list(of))}" for name, of in groupby(found, key=lambda claim: claim.published.experiment)
-    )
+    yield "\n".join(_grouped(found))
     known = [claim for claim in found if claim.verdict == "contradicted" and claim.published.deviation]
     if known:
         lines = [f"{claim.published.says}: {claim.published.deviation}" for claim in known]
@@ -56,15 +54,22 @@ def _told(found: Sequence[Claim]) -> Iterator[str]:
     yield summary(found)
 
 
-def _table(found: Sequence[Claim]) -> str:
+def _grouped(found: Sequence[Claim]) -> Iterator[str]:
+    """Yield the lines of one table, claims under the experiments that they are about."""
     header = ["the paper says", "tag", "verdict", "", "paper", "ours", "within"]
-    rows = []
-    for claim in found:
-        of = claim.published
-        says = textwrap.shorten(of.says, _SAYS_WIDTH, placeholder=" ...")
-        basis = of.basis if claim.verdict in ("reproduced", "contradicted") else ""
-        rows.append([says, of.tag, claim.verdict, basis, claim.paper, claim.ours, claim.tolerance])
-    return table(header, rows, left=4)
+    head, rule, *lines = table(header, [_row(claim) for claim in found], left=4).splitlines()
+    yield from (head, rule)
+    pairs = zip(found, lines, strict=True)
+    for name, of in groupby(pairs, key=lambda pair: pair[0].published.experiment):
+        yield f"\n{name}"
+        yield from (line for _, line in of)
+
+
+def _row(claim: Claim) -> list[str]:
+    of = claim.published
+    says = textwrap.shorten(of.says, _SAYS_WIDTH, placeholder=" ...")
+    basis = of.basis if claim.verdict in ("reproduced", "contradicted") else ""
+    return [says, of.tag.lower(), claim.verdict, basis, claim.paper, claim.ours, claim.tolerance]
 
 
 def _problem(found: Sequence[Claim]) -> str:

@@ -20,7 +20,7 @@ from walltime.studies.fernandez2024.claims import Claim, counted
 from walltime.studies.fernandez2024.published import TAGS
 
 _MARKS = {"reproduced": "✓", "contradicted": "✗", "not testable": "–", "unverified": "–"}
-_COLUMNS = ("the paper says", "known by", "paper", "within", "ours", "verdict", "by which mechanism")
+_COLUMNS = ("the paper says", "paper", "ours", "verdict", "by which mechanism")
 
 
 def claims_page(
@@ -102,16 +102,22 @@ def _group(experiment: str, claims: Sequence[Claim]) -> str:
 
 def _row(claim: Claim) -> str:
     of = claim.published
-    tag = f'<abbr title="{escape(TAGS[of.tag])}: {escape(of.locator)}">{of.tag}</abbr>'
-    known = f" Known: {of.deviation}" if claim.verdict == "contradicted" and of.deviation else ""
-    basis = f"<br><small>{of.basis}</small>" if claim.verdict in ("reproduced", "contradicted") else ""
-    style = ' class="ok"' if claim.verdict == "reproduced" else ""
-    verdict = f"<span{style}>{_MARKS[claim.verdict]} {claim.verdict}</span>{basis}"
-    numbers = "".join(f'<td class="n">{escape(text)}</td>' for text in (claim.paper, claim.tolerance, claim.ours))
+    tag = f'<abbr title="{escape(TAGS[of.tag])}: {escape(of.locator)}">{of.tag.lower()}</abbr>'
+    known = f" {of.deviation}" if claim.verdict == "contradicted" else ""
+    within = f"<small>{escape(claim.tolerance)}</small>" if claim.tolerance else ""
+    paper = "<br>".join(filter(None, (escape(claim.paper), within)))
     return (
-        f'<tr id="claim-{escape(of.id)}"><th scope="row">{prose(of.says)}</th><td>{tag}</td>{numbers}'
-        f'<td class="n">{verdict}</td><td>{prose(claim.finding.mechanism + known)}</td></tr>'
+        f'<tr id="claim-{escape(of.id)}"><th scope="row">{prose(of.says)} <small>{tag}</small></th>'
+        f'<td class="n">{paper}</td><td class="n">{escape(claim.ours)}</td>'
+        f'<td class="n">{_verdict(claim)}</td><td>{prose(claim.finding.mechanism + known)}</td></tr>'
     )
+
+
+def _verdict(claim: Claim) -> str:
+    judged = claim.verdict in ("reproduced", "contradicted")
+    style = ' class="ok"' if claim.verdict == "reproduced" else ""
+    basis = f"<br><small>{claim.published.basis}</small>" if judged else ""
+    return f"<span{style}>{_MARKS[claim.verdict]} {claim.verdict}</span>{basis}"
 
 
 def _variants(variants: Sequence[Mapping[str, Any]]) -> str:

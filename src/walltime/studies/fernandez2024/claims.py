@@ -58,9 +58,9 @@ class Claim:
 
     @property
     def paper(self) -> str:
-        """The paper's number as it is shown; empty where there is none."""
+        """The paper's number as it is shown; empty where there is none, or it is a difference of nothing."""
         of = self.published
-        if of.value is None:
+        if not of.value:
             return ""
         bound = {"at least": "over ", "at most": "under "}.get(of.relation, "")
         return bound + in_unit(of.value, of.unit, signed=of.value < 0)
@@ -103,8 +103,8 @@ def in_unit(value: float, unit: str, *, signed: bool = False) -> str:
 
     Examples
     --------
-    >>> in_unit(-0.3722, "share", signed=True), in_unit(2.17, "x"), in_unit(5762, "tokens/s")
-    ('−37.2 %', '2.17', '5,762')
+    >>> in_unit(2.17, "x"), in_unit(5762, "tokens/s")
+    ('2.17', '5,762')
     """
     if unit == "share":
         return percent(value, signed=signed)

@@ -6,6 +6,7 @@ from walltime.hardware import cluster
 from walltime.studies.captions import listed
 from walltime.studies.fernandez2024.drawing import panel, percent
 from walltime.studies.fernandez2024.points import Point, complete, fsdp_that_fits
+from walltime.studies.fernandez2024.published import value
 from walltime.studies.fernandez2024.scaling import weak
 from walltime.studies.figure import Figure
 
@@ -57,14 +58,15 @@ def generations() -> Figure:
 def _caption() -> str:
     ours = {name: generation(name, SIZES[0]) for name in ("A100", "H100")}
     far = {name: generation(name, SIZES[-1]) for name in MEASURED | FORECAST}
+    paper = [percent(value(name)) for name in ("generation-a100", "generation-h100")]
     ratio = ours["H100"]["tflop_per_s_per_gpu"] / ours["A100"]["tflop_per_s_per_gpu"]
     recomputing = [name for name, point in far.items() if point.plan.recompute == "full"]
     said = (
         f"Llama 2 7B with FSDP at the same sequences a GPU. On {SIZES[0]} GPUs an A100 reaches "
         f"{percent(ours['A100']['mfu'])} of its peak and an H100 {percent(ours['H100']['mfu'])} (the paper, by a "
-        f"summary and for an unknown workload: 59.67 % and 40.77 %): {ratio:.2f} times the FLOP/s, less than its peak "
-        f"promises, for memory and network have grown by less. On {SIZES[-1]:,} GPUs: "
+        f"summary and for an unknown workload: {paper[0]} and {paper[1]}): {ratio:.2f} times the FLOP/s, less than its "
+        f"peak promises, for memory and network have grown by less. On {SIZES[-1]:,} GPUs: "
         + listed(f"{name} {percent(point['mfu'])}" for name, point in far.items() if point.runs)
     )
     said += f". {listed(FORECAST)} are younger than the paper: a forecast"
-    return said + (f". {listed(recomputing)} recompute every layer, for memory." if recomputing else ".")
+    return said + (f". {listed(recomputing)} needs full recomputation, for memory." if recomputing else ".")

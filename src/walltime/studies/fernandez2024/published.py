@@ -70,6 +70,13 @@ def published_claims() -> tuple[Published, ...]:
     )
 
 
+def value(name: str) -> float:
+    """Return the number of a claim, by its id."""
+    found = next(claim.value for claim in published_claims() if claim.id == name)
+    assert found is not None
+    return found
+
+
 @functools.cache
 def settings() -> dict[str, str]:
     """Return the settings of the paper's runs by name, most of them unverified."""

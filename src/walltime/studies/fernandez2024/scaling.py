@@ -15,7 +15,7 @@ from walltime.studies.fernandez2024.points import (
     node_size,
     with_scaling,
 )
-from walltime.studies.fernandez2024.published import setting
+from walltime.studies.fernandez2024.published import setting, value
 from walltime.studies.figure import Figure
 
 WEAK_GPUS = tuple(2**power for power in range(3, 18))
@@ -52,11 +52,11 @@ def weak_scaling() -> Figure:
     caption = (
         f"Llama 2 7B, {base.setting.seq_len:,} tokens a sequence, FSDP over all GPUs with resharding. From "
         f"{_PAPER_GPUS[0]} to {_PAPER_GPUS[1]:,} H100s tokens/s per GPU change by {_change(base, far, RATE)} (the "
-        f"paper, by a summary: −37.22 %) and the board’s power by {_change(base, far, POWER)} (−5.87 %), at "
-        f"{setting('seqs_per_gpu')} sequences a GPU, which are recalled and not verified. Communication that nothing "
-        f"hides takes {percent(base[EXPOSED])} of the step at {_PAPER_GPUS[0]} and {percent(far[EXPOSED])} at "
-        f"{_PAPER_GPUS[1]:,}. Beyond, each doubling of the ring doubles its latency, and throughput of the whole "
-        "cluster hardly grows."
+        f"paper, by a summary: {_paper('weak-throughput')}) and the board’s power by {_change(base, far, POWER)} "
+        f"({_paper('weak-power')}), at {setting('seqs_per_gpu')} sequences a GPU, which are recalled and not verified. "
+        f"Communication that nothing hides takes {percent(base[EXPOSED])} of the step at {_PAPER_GPUS[0]} and "
+        f"{percent(far[EXPOSED])} at {_PAPER_GPUS[1]:,}. Beyond, each doubling of the ring doubles its latency, and "
+        "throughput of the whole cluster hardly grows."
     )
     panels = (
         panel("tokens/s per GPU", named, RATE),
@@ -71,6 +71,10 @@ RATE, POWER, EXPOSED = "tokens_per_s_per_gpu", "board_power_w", "exposed_share_o
 
 def _change(base: Point, far: Point, metric: str) -> str:
     return percent(far[metric] / base[metric] - 1, signed=True)
+
+
+def _paper(name: str) -> str:
+    return percent(value(name), signed=True)
 
 
 def strong_scaling() -> Figure:

@@ -82,33 +82,40 @@ def _row(name: str, point: Point, num_gpus: int) -> dict[str, Any]:
 
 
 def _caption(num_gpus: int, sweeps: dict[str, tuple[Point, ...]]) -> str:
-    base, found = alone(num_gpus), best(sweeps["FSDP over all"])
-    gains = {metric: found[metric] / base[metric] - 1 for metric in ("tokens_per_s", "tokens_per_j")}
-    where = (
-        f"Llama 2 7B at {base.setting.batch_seqs // num_gpus} sequences a GPU, every tensor × pipeline plan with FSDP "
+    """Say which plan is fastest, why, and what sharing state differently brings."""
+    found, local = best(sweeps["FSDP over all"]), alone(num_gpus).setting.batch_seqs // num_gpus
+    lost = [one for tried in sweeps.values() for one in tried if not one.runs]
+    said = (
+        f"Llama 2 7B at {local} sequences a GPU, every tensor × pipeline plan with FSDP over the other ranks, "
+        f"the fastest micro-batch of each. {_fastest(num_gpus, found)} {_others(sweeps, found)}"
     )
-    where += "over the other ranks, the fastest micro-batch of each. "
-    if (found.plan.tp, found.plan.pp) == (1, 1):
-        said = "FSDP alone is fastest: "
-        second = best(one for one in sweeps["FSDP over all"] if one.plan != found.plan and one.runs)
-        said += f"the next, {_name(second)}, is {percent(1 - second['tokens_per_s'] / found['tokens_per_s'])} slower. "
-    else:
-        said = f"{_name(found)} is fastest: {percent(gains['tokens_per_s'], signed=True)} tokens/s and "
-        said += f"{percent(gains['tokens_per_j'], signed=True)} tokens/J over FSDP alone, whose exposed communication takes "
-        said += (
-            f"{percent(base['exposed_share_of_step'])} of the step against {percent(found['exposed_share_of_step'])}. "
-        )
-    lost = [one for found in sweeps.values() for one in found if not one.runs]
+    return said + (f" {len(lost)} combinations do not run; the table says why." if lost else "")
+
+
+def _fastest(num_gpus: int, found: Point) -> str:
+    base = alone(num_gpus)
+    if found.plan == base.plan:
+        second = best(one for one in sweep(num_gpus) if one.plan != found.plan and one.runs)
+        slower = percent(1 - second["tokens_per_s"] / found["tokens_per_s"])
+        return f"FSDP alone is fastest: the next, {_name(second)}, is {slower} slower."
+    rate, energy = (percent(found[of] / base[of] - 1, signed=True) for of in ("tokens_per_s", "tokens_per_j"))
+    shares = [percent(point["exposed_share_of_step"]) for point in (found, base)]
+    return (
+        f"{_name(found)} is fastest: {rate} tokens/s and {energy} tokens/J over FSDP alone. Of its step {shares[0]} is "
+        f"exposed communication, of that of FSDP alone {shares[1]}."
+    )
+
+
+def _others(sweeps: dict[str, tuple[Point, ...]], found: Point) -> str:
     others = {name: best(tried) for name, tried in sweeps.items() if name != "FSDP over all"}
     compared = listed(
         f"{name} {percent(point['tokens_per_s'] / found['tokens_per_s'] - 1, signed=True)} ({_name(point)})"
         for name, point in others.items()
         if point.runs
     )
-    said += "Parameters may be kept after the forward pass instead of gathered again"
-    said += ", and state shared out over fewer nodes, which the paper lacks" if len(others) > 1 else ""
-    said += f"; the best of these against that plan: {compared}. "
-    return where + said + (f"{len(lost)} combinations do not run; the table says why." if lost else "")
+    hybrid = ", and state shared out over fewer nodes, which the paper lacks" if len(others) > 1 else ""
+    said = f"Parameters may be kept after the forward pass instead of gathered again{hybrid}"
+    return f"{said}; the best of these against that plan: {compared}."
 
 
 def _name(point: Point) -> str:

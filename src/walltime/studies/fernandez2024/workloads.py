@@ -25,9 +25,9 @@ CONTEXT_GPUS = (128, 2048)
 _DEGREES, _RECOMPUTES = (1, 2, 4, 8, 16), ("none", "full")
 
 
-def model_best(size: str, num_gpus: int) -> Point:
-    """Return the best plan for a model at as many sequences a GPU as the 7B model has."""
-    asked = Setting(num_gpus, setting("seqs_per_gpu") * num_gpus, model=MODELS[size])
+def model_best(size: str, num_gpus: int, seqs_per_gpu: int | None = None) -> Point:
+    """Return the best plan for a model at as many sequences a GPU as the 7B model has, or as many as given."""
+    asked = Setting(num_gpus, (seqs_per_gpu or setting("seqs_per_gpu")) * num_gpus, model=MODELS[size])
     pairs = [(tp, pp) for tp in _DEGREES for pp in _DEGREES]
     return best(layouts(asked, pairs, recomputes=_RECOMPUTES))
 
