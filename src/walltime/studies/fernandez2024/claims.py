@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from walltime.studies.fernandez2024 import findings_machines, findings_scaling
+from walltime.studies.fernandez2024 import findings_machines, findings_scaling, findings_sweep
 from walltime.studies.fernandez2024.drawing import percent
 from walltime.studies.fernandez2024.findings import FINDINGS, Finding
 from walltime.studies.fernandez2024.published import Published, published_claims
 
 Verdict = Literal["reproduced", "contradicted", "not testable", "unverified"]
-_FOUND_IN = (findings_machines, findings_scaling)
+_FOUND_IN = (findings_machines, findings_scaling, findings_sweep)
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ import itertools
 import numpy as np
 
 from walltime.studies.fernandez2024 import collectives
+from walltime.studies.fernandez2024.choices import best, fsdp
 from walltime.studies.fernandez2024.drawing import percent
 from walltime.studies.fernandez2024.findings import Finding, change, finding, signed
 from walltime.studies.fernandez2024.hardware import generation
 from walltime.studies.fernandez2024.measured import torchtitan_point
-from walltime.studies.fernandez2024.points import Setting, best, fsdp
 from walltime.studies.fernandez2024.published import all_reduce_points
 from walltime.studies.fernandez2024.scaling import weak
+from walltime.studies.fernandez2024.setting import Setting
 from walltime.studies.fernandez2024.sweep import alone, sweep
 from walltime.studies.fernandez2024.workloads import context_fsdp, model_best, model_fsdp
 

@@ -1,34 +1,33 @@
-"""Findings of weak scaling, strong scaling and the model-parallel sweep."""
+"""Findings of weak scaling and strong scaling."""
 
 import itertools
 
+from walltime.studies.fernandez2024.choices import best, fsdp
 from walltime.studies.fernandez2024.drawing import percent
 from walltime.studies.fernandez2024.findings import Finding, change, finding, signed
-from walltime.studies.fernandez2024.points import Point, best, fsdp
+from walltime.studies.fernandez2024.points import Point
 from walltime.studies.fernandez2024.scaling import WEAK_GPUS, strong_best, weak
-from walltime.studies.fernandez2024.sweep import alone, of_degrees, sweep
+from walltime.studies.fernandez2024.sweep import alone, sweep
 
 _FEW, _MANY = 128, 2048
-_MODERATE = (2, 4)
-_WITHIN_NODE = 8
 
 
 def _pair() -> tuple[Point, Point]:
     return fsdp(weak(_FEW)), fsdp(weak(_MANY))
 
 
-def best_degrees(num_gpus: int) -> Point:
+def bestnamed(num_gpus: int) -> Point:
     """Return the best plan of the sweep at a number of accelerators."""
     return best(sweep(num_gpus))
 
 
 @finding("abstract-fsdp")
 def _fsdp_overtaken() -> Finding:
-    small, large = best_degrees(8), best_degrees(_MANY)
+    small, large = bestnamed(8), bestnamed(_MANY)
     base = alone(_MANY)
     holds = (small.plan.tp * small.plan.pp, large.plan.tp * large.plan.pp > 1) == (1, True)
     return Finding(
-        f"On 8 GPUs the fastest of all plans is {_degrees(small)}, on {_MANY:,} {_degrees(large)}, which is "
+        f"On 8 GPUs the fastest of all plans is {named(small)}, on {_MANY:,} {named(large)}, which is "
         f"{signed(change(base, large, 'tokens_per_s'))} over FSDP alone: its ring of {base.plan.dp:,} ranks leaves "
         f"{percent(base['exposed_share_of_step'])} of the step exposed, one of {large.plan.dp:,} ranks "
         f"{percent(large['exposed_share_of_step'])}.",
@@ -42,8 +41,8 @@ def _diminishing() -> Finding:
     of_power, of_time = (
         _marginal(sixteen, many, name) / _average(two, name) for name in ("total_board_power_w", "num_gpus")
     )
-    weak_power = _marginal(best_degrees(1024), best_degrees(_MANY), "total_board_power_w")
-    weak_share = weak_power / _average(best_degrees(_FEW), "total_board_power_w")
+    weak_power = _marginal(bestnamed(1024), bestnamed(_MANY), "total_board_power_w")
+    weak_share = weak_power / _average(bestnamed(_FEW), "total_board_power_w")
     return Finding(
         f"With the best plan at each size, the step from 16 to 32 nodes at a fixed batch brings {percent(of_time)} of "
         f"the tokens a GPU-hour, and {percent(of_power)} of the tokens a joule, that 2 nodes bring. Even with a batch "
@@ -168,7 +167,7 @@ def _jump() -> Finding:
 @finding("strong-few")
 def _strong_few() -> Finding:
     point = strong_best(2)
-    return Finding(f"The best plan is {_degrees(point)}.", ours=point["mfu"])
+    return Finding(f"The best plan is {named(point)}.", ours=point["mfu"])
 
 
 @finding("strong-many")
@@ -176,7 +175,7 @@ def _strong_many() -> Finding:
     two, many = strong_best(2), strong_best(32)
     tokens = [point.setting.training.batch_tokens / point.setting.num_gpus for point in (two, many)]
     return Finding(
-        f"{tokens[0]:,.0f} tokens a GPU become {tokens[1]:,.0f}. The best plan is {_degrees(many)}: "
+        f"{tokens[0]:,.0f} tokens a GPU become {tokens[1]:,.0f}. The best plan is {named(many)}: "
         f"{percent(many['exposed_share_of_step'])} of its step is exposed communication, of tensor parallelism "
         f"{percent(many.part_s('tp_comm') / many['step_time_s'])}.",
         ours=many["mfu"],
@@ -207,90 +206,7 @@ def _kernels() -> Finding:
     )
 
 
-def _moderate(metric: str) -> tuple[Point, Point, bool]:
-    """Return FSDP alone, the best plan of degree 2 to 4 by a metric, and whether the latter is better."""
-    base = alone(_MANY)
-    among = [
-        point for point in sweep(_MANY) if _MODERATE[0] <= point.plan.tp * point.plan.pp <= _MODERATE[1] and point.runs
-    ]
-    found = max(among, key=lambda point: point[metric])
-    return base, found, found[metric] > base[metric]
-
-
-@finding("sweep-throughput")
-def _sweep_throughput() -> Finding:
-    base, found, holds = _moderate("tokens_per_s")
-    both = {name: change(base, of_degrees(sweep(_MANY), *degrees), "tokens_per_s") for name, degrees in _PAIRS.items()}
-    shown = ", ".join(f"{name} {signed(share)}" for name, share in both.items())
-    return Finding(
-        f"Against FSDP alone: {shown}. Where parameters are kept after the forward pass in all of them: {_kept()}.",
-        ours=change(base, found, "tokens_per_s"),
-        holds=holds,
-        shown=signed(change(base, found, "tokens_per_s")),
-    )
-
-
-def _kept() -> str:
-    base, *others = (of_degrees(sweep(_MANY, 0, False), *degrees) for degrees in ((1, 1), *_PAIRS.values()))
-    pairs = zip(_PAIRS, others, strict=True)
-    return ", ".join(f"{name} {signed(change(base, point, 'tokens_per_s'))}" for name, point in pairs)
-
-
-_PAIRS = {"tp 2": (2, 1), "tp 4": (4, 1), "pp 2": (1, 2), "pp 4": (1, 4)}
-
-
-@finding("sweep-energy")
-def _sweep_energy() -> Finding:
-    base, found, holds = _moderate("tokens_per_j")
-    return Finding(
-        f"{_degrees(found)}: {signed(change(base, found, 'board_power_w'))} power for "
-        f"{signed(change(base, found, 'tokens_per_s'))} tokens/s.",
-        ours=change(base, found, "tokens_per_j"),
-        holds=holds,
-        shown=signed(change(base, found, "tokens_per_j")),
-    )
-
-
-@finding("sweep-small")
-def _sweep_small() -> Finding:
-    base = alone(8)
-    others = [point for point in sweep(8) if point.plan != base.plan and point.runs]
-    found = best(others)
-    gains = [change(base, found, metric) for metric in ("tokens_per_s", "tokens_per_j")]
-    return Finding(
-        f"Inside a node gathers are fast: the best other plan, {_degrees(found)}, changes tokens/s by "
-        f"{signed(gains[0])} and tokens per joule by {signed(gains[1])}.",
-        ours=gains[0],
-        holds=max(gains) < 0,
-        shown=signed(gains[0]),
-    )
-
-
-@finding("sweep-cause")
-def _sweep_cause() -> Finding:
-    base, found, _ = _moderate("tokens_per_s")
-    raw = [point["communication_s"] - point.part_s("tp_comm") - point.part_s("pp_comm") for point in (base, found)]
-    return Finding(
-        f"{_degrees(found)} shortens the ring: {base.plan.dp:,} ranks become {found.plan.dp:,}, their gathers and "
-        f"scatters {raw[0]:.2f} s become {raw[1]:.2f} s, and what is exposed of all communication "
-        f"{base['exposed_communication_s']:.2f} s becomes {found['exposed_communication_s']:.2f} s.",
-        holds=found["exposed_communication_s"] < base["exposed_communication_s"],
-    )
-
-
-@finding("sweep-nodes")
-def _sweep_nodes() -> Finding:
-    base = alone(_MANY)
-    inside = of_degrees(sweep(_MANY), _WITHIN_NODE, 1)
-    across = of_degrees(sweep(_MANY), 2 * _WITHIN_NODE, 1)
-    gains = [change(base, point, "tokens_per_s") for point in (inside, across)]
-    return Finding(
-        f"tp {inside.plan.tp} fills a node: {signed(gains[0])} against FSDP alone; tp {across.plan.tp} spans two: "
-        f"{signed(gains[1])}, for every layer’s activations then cross the slower network, and nothing hides them.",
-        holds=gains[1] < gains[0],
-    )
-
-
-def _degrees(point: Point) -> str:
+def named(point: Point) -> str:
+    """Return the degrees of model parallelism of a plan in words."""
     parts = [f"{name} {degree}" for name, degree in (("tp", point.plan.tp), ("pp", point.plan.pp)) if degree > 1]
     return " × ".join(parts) or "FSDP alone"

@@ -4,9 +4,11 @@ from typing import Any
 
 from walltime.hardware import cluster
 from walltime.studies.captions import listed
+from walltime.studies.fernandez2024.choices import fsdp_that_fits
 from walltime.studies.fernandez2024.drawing import panel, percent
-from walltime.studies.fernandez2024.points import Point, complete, fsdp_that_fits
+from walltime.studies.fernandez2024.points import Point
 from walltime.studies.fernandez2024.published import value
+from walltime.studies.fernandez2024.rows import complete
 from walltime.studies.fernandez2024.scaling import weak
 from walltime.studies.figure import Figure
 

@@ -2,8 +2,11 @@
 
 import functools
 
+from walltime.studies.fernandez2024.choices import fsdp
 from walltime.studies.fernandez2024.drawing import percent
-from walltime.studies.fernandez2024.points import Point, Setting, complete, fsdp, with_scaling
+from walltime.studies.fernandez2024.points import Point
+from walltime.studies.fernandez2024.rows import complete, with_scaling
+from walltime.studies.fernandez2024.setting import Setting
 from walltime.studies.figure import Figure, Panel, Series
 from walltime.validate.cases import Case, case_of
 from walltime.validate.measured import core_rows

@@ -4,18 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from walltime.studies.captions import listed
+from walltime.studies.fernandez2024.choices import best, fsdp, layouts
 from walltime.studies.fernandez2024.drawing import GPUS_LABEL, gpu_ticks, panel, percent
-from walltime.studies.fernandez2024.points import (
-    Point,
-    Setting,
-    best,
-    complete,
-    fsdp,
-    layouts,
-    node_size,
-    with_scaling,
-)
+from walltime.studies.fernandez2024.points import Point
 from walltime.studies.fernandez2024.published import setting, value
+from walltime.studies.fernandez2024.rows import complete, with_scaling
+from walltime.studies.fernandez2024.setting import Setting, node_size
 from walltime.studies.figure import Figure
 
 WEAK_GPUS = tuple(2**power for power in range(3, 18))

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from walltime.studies.fernandez2024.points import Point, best, fsdp, layouts
+from walltime.studies.fernandez2024.choices import best, fsdp, layouts
+from walltime.studies.fernandez2024.points import Point
 from walltime.studies.fernandez2024.scaling import weak
 
 _FEW, _MANY = 128, 2048

@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from walltime.studies.captions import listed
+from walltime.studies.fernandez2024.choices import best, layouts
 from walltime.studies.fernandez2024.drawing import panel, percent
-from walltime.studies.fernandez2024.points import Point, best, complete, layouts
+from walltime.studies.fernandez2024.points import Point
+from walltime.studies.fernandez2024.rows import complete
 from walltime.studies.fernandez2024.scaling import weak
 from walltime.studies.figure import Figure
 

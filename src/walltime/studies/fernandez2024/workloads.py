@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from walltime.studies.captions import listed
+from walltime.studies.fernandez2024.choices import best, fsdp_that_fits, layouts
 from walltime.studies.fernandez2024.drawing import panel, percent
-from walltime.studies.fernandez2024.points import Point, Setting, best, complete, fsdp_that_fits, layouts
+from walltime.studies.fernandez2024.points import Point
 from walltime.studies.fernandez2024.published import setting
+from walltime.studies.fernandez2024.rows import complete
+from walltime.studies.fernandez2024.setting import Setting
 from walltime.studies.figure import Figure
 from walltime.workload.catalog import transformer
 from walltime.workload.parameters import num_parameters
