@@ -1,6 +1,6 @@
 """An estimate as whoever pays sees it: throughput, time by kind, power, energy, cost, goodput of each plan."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -188,8 +188,8 @@ class Account:
 def account(estimate: TransformerEstimate, terms: Terms = USUAL_TERMS) -> Account:
     """Return an estimate as whoever pays sees it, on the given terms."""
     cluster = estimate.cluster
-    drawn = _with(power(cluster), terms, "power")
-    failing = _with(reliability(cluster, estimate.training, estimate.stack), terms, "failures")
+    drawn = terms.applied("power", power(cluster))
+    failing = terms.applied("failures", reliability(cluster, estimate.training, estimate.stack))
     return Account(estimate, drawn, _price(estimate, drawn, terms), failing)
 
 
@@ -201,13 +201,6 @@ def _price(estimate: TransformerEstimate, drawn: Power | None, terms: Terms) -> 
     if not terms.owned:
         rent = price_per_gpu_hour_usd(chip)
         return None if rent is None else float(rent.value) * one
-    own: Ownership | None = _with(ownership(estimate.cluster), terms, "cost")
+    own: Ownership | None = terms.applied("cost", ownership(estimate.cluster))
     at_meter = None if drawn is None else drawn.facility_w(estimate.parts_s)
     return None if own is None or at_meter is None else own.usd_per_gpu_hour(at_meter)
-
-
-def _with(record: Any, terms: Terms, room: str) -> Any:
-    """Return a record with the numbers that the terms set in its room."""
-    prefix = f"{room}."
-    given = {path.removeprefix(prefix): value for path, value in terms.settings.items() if path.startswith(prefix)}
-    return replace(record, **given) if record is not None and given else record
