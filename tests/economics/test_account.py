@@ -1,7 +1,6 @@
 """The account of an estimate: metrics as the study defines them, what is not known stays unknown."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
