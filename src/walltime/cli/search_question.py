@@ -8,6 +8,7 @@ from typing import Any
 from walltime import api
 from walltime.cli.common import texts, typed
 from walltime.cli.question import given_batch, real_cluster, seq_len_of, software_of
+from walltime.economics.terms import Terms
 from walltime.hardware import Cluster
 from walltime.plan import Plan
 from walltime.planner import GOALS, Question
@@ -71,7 +72,7 @@ def search_question(values: Mapping[str, Any]) -> Asked:
         top=whole(typed(values, "top", int, Question.top), "top", LARGEST_SIZE),
         tokens=None if tokens is None else parse_quantity(str(tokens), "tokens", "tokens"),
         deadline_s=None if deadline is None else parse_quantity(str(deadline), "seconds", "deadline"),
-        price_usd_per_gpu_hour=dict(_prices(values, clusters)),
+        terms=Terms(price_usd_per_gpu_hour=dict(_prices(values, clusters))),
     )
     return Asked(name, question, notes)
 

@@ -1,18 +1,20 @@
 """An estimate as whoever pays sees it: throughput, time by kind, power, energy, cost, goodput of each plan."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from walltime.arrays import Floats
+from walltime.arrays import Floats, Numeric
 from walltime.catalog.prices import price_per_gpu_hour_usd
 from walltime.economics.cost import Ownership, ownership
 from walltime.economics.power import Power, power
 from walltime.economics.reliability import Reliability, reliability
 from walltime.economics.terms import USUAL_TERMS, Terms
 from walltime.engines.transformer import TransformerEstimate
+from walltime.hardware import Cluster
 
 _COMPUTE = ("matmul", "attention", "memory_bound", "optimizer")
 _COMMUNICATION = ("tp_comm", "cp_comm", "ep_comm", "pp_comm", "dp_comm")
@@ -190,17 +192,19 @@ def account(estimate: TransformerEstimate, terms: Terms = USUAL_TERMS) -> Accoun
     cluster = estimate.cluster
     drawn = terms.applied("power", power(cluster))
     failing = terms.applied("failures", reliability(cluster, estimate.training, estimate.stack))
-    return Account(estimate, drawn, _price(estimate, drawn, terms), failing)
+    price = price_usd_per_gpu_hour(cluster, estimate.parts_s, terms)
+    return Account(estimate, drawn, None if price is None else price + np.zeros(len(estimate)), failing)
 
 
-def _price(estimate: TransformerEstimate, drawn: Power | None, terms: Terms) -> Floats | None:
-    """Return what an hour of an accelerator costs under each plan. [$/h]"""
-    chip, one = estimate.cluster.accelerator.id, np.ones(len(estimate))
+def price_usd_per_gpu_hour(cluster: Cluster, parts_s: Mapping[str, Numeric], terms: Terms) -> Numeric | None:
+    """Return what an hour of an accelerator costs, rented or owned, while it runs steps of the given parts. [$/h]"""
+    chip = cluster.accelerator.id
     if chip in terms.price_usd_per_gpu_hour:
-        return terms.price_usd_per_gpu_hour[chip] * one
+        return terms.price_usd_per_gpu_hour[chip]
     if not terms.owned:
         rent = price_per_gpu_hour_usd(chip)
-        return None if rent is None else float(rent.value) * one
-    own: Ownership | None = terms.applied("cost", ownership(estimate.cluster))
-    at_meter = None if drawn is None else drawn.facility_w(estimate.parts_s)
+        return None if rent is None else float(rent.value)
+    own: Ownership | None = terms.applied("cost", ownership(cluster))
+    drawn: Power | None = terms.applied("power", power(cluster))
+    at_meter = None if drawn is None else drawn.facility_w(parts_s)
     return None if own is None or at_meter is None else own.usd_per_gpu_hour(at_meter)

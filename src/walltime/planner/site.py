@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from walltime.hardware import Cluster
 from walltime.plan import Plan
-from walltime.planner.option import Option, option, part_powers_w
+from walltime.planner.option import Option, option, weights
 from walltime.planner.question import Question
 from walltime.search.keep import Best, Kept
 from walltime.search.plan_search import Criterion, PlanSearch
@@ -33,10 +33,10 @@ class Site:
 
 
 def criterion(question: Question) -> Criterion:
-    """Return what plans on one cluster are compared by: there, cost goes with time."""
-    if question.goal == "memory":
-        return "memory"
-    return "energy" if question.goal == "energy" else "time"
+    """Return what plans on one cluster are compared by: there, rent goes with time."""
+    if question.goal == "cost":
+        return "cost" if question.terms.owned else "time"
+    return "time" if question.goal == "gpus" else question.goal
 
 
 def new_search(question: Question, cluster: Cluster) -> PlanSearch:
@@ -47,7 +47,7 @@ def new_search(question: Question, cluster: Cluster) -> PlanSearch:
         question.stack,
         constraints=question.constraints,
         precisions=question.precisions_on(cluster),
-        weights=part_powers_w(cluster),
+        weights=weights(question, cluster),
     )
 
 
