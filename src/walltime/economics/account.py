@@ -35,12 +35,15 @@ class Account:
         What an hour of an accelerator costs, rented or owned.
     reliability
         How often training stops.
+    owned
+        Whether the price is that of owning.
     """
 
     estimate: TransformerEstimate
     power: Power | None
     price_usd_per_gpu_hour: Floats | None
     reliability: Reliability | None
+    owned: bool = False
 
     # Throughput
 
@@ -140,6 +143,27 @@ class Account:
         """Tokens a second of the whole cluster, failures and checkpoints included. [tokens/s]"""
         return None if self.effective_share is None else self.estimate.tokens_per_s * self.effective_share
 
+    # The whole run
+
+    def run(self) -> dict[str, Floats | None]:
+        """Return what the estimate's steps take and cost together, interruptions included, (plans,) or None each.
+
+        Cost and energy are of accelerators that are held and drawing until the run is done: what is lost to failures
+        is paid for.
+        """
+        ideal_s = self.estimate.run_time_s
+        time_s = ideal_s if self.effective_share is None else ideal_s / self.effective_share
+        gpu_hours = time_s * self.num_gpus / _HOUR_S
+        energy_kwh = None if self.facility_w is None else self.facility_w * self.num_gpus * time_s / _JOULES_PER_KWH
+        return {
+            "run_time_s": ideal_s,
+            "run_time_with_failures_s": time_s,
+            "gpu_hours": gpu_hours,
+            "cost_usd": None if self.price_usd_per_gpu_hour is None else self.price_usd_per_gpu_hour * gpu_hours,
+            "facility_energy_kwh": energy_kwh,
+            "carbon_kg": None if self.power is None or energy_kwh is None else energy_kwh * self.power.grid_kg_per_kwh,
+        }
+
     # Rows
 
     def to_rows(self) -> list[dict[str, Any]]:
@@ -193,7 +217,8 @@ def account(estimate: TransformerEstimate, terms: Terms = USUAL_TERMS) -> Accoun
     drawn = terms.applied("power", power(cluster))
     failing = terms.applied("failures", reliability(cluster, estimate.training, estimate.stack))
     price = price_usd_per_gpu_hour(cluster, estimate.parts_s, terms)
-    return Account(estimate, drawn, None if price is None else price + np.zeros(len(estimate)), failing)
+    hourly = None if price is None else price + np.zeros(len(estimate))
+    return Account(estimate, drawn, hourly, failing, terms.owned)
 
 
 def price_usd_per_gpu_hour(cluster: Cluster, parts_s: Mapping[str, Numeric], terms: Terms) -> Numeric | None:
