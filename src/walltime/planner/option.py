@@ -6,7 +6,7 @@ from functools import cached_property
 
 from walltime.catalog import DATASHEET, AcceleratorRecord, parameter_set
 from walltime.catalog.power import power_record
-from walltime.catalog.prices import price_per_gpu_hour_usd
+from walltime.economics.cost import cost_usd, rental_usd_per_gpu_hour
 from walltime.engines.step import PARTS
 from walltime.engines.transformer import TransformerEstimate, estimate
 from walltime.hardware import Cluster
@@ -14,7 +14,6 @@ from walltime.plan import Plan, PlanBatch
 from walltime.planner.question import Goal, Question
 from walltime.problems import BadInput
 
-_HOUR_S = 3600
 _DRAWS = {
     **dict.fromkeys(("matmul", "attention"), "compute_share"),
     **dict.fromkeys(("memory_bound", "optimizer"), "memory_bound_share"),
@@ -86,7 +85,7 @@ class Option:
         """Rent of the accelerators for one token. [$]"""
         if self.price_usd_per_gpu_hour is None:
             return None
-        return self.plan.num_gpus * self.price_usd_per_gpu_hour / _HOUR_S / self.tokens_per_s
+        return float(cost_usd(self.price_usd_per_gpu_hour, self.plan.num_gpus, 1 / self.tokens_per_s))
 
     @property
     def energy_j_per_token(self) -> float | None:
@@ -129,10 +128,7 @@ def option(question: Question, cluster: Cluster, plan: Plan) -> Option:
 def price_usd(question: Question, cluster: Cluster) -> float | None:
     """Return the price of a GPU-hour: as asked, else the catalog's. [$/h]"""
     asked = question.price_usd_per_gpu_hour.get(cluster.accelerator.id)
-    if asked is not None:
-        return asked
-    number = price_per_gpu_hour_usd(cluster.accelerator.id)
-    return None if number is None else float(number.value)
+    return rental_usd_per_gpu_hour(cluster.accelerator.id) if asked is None else asked
 
 
 def part_powers_w(cluster: Cluster) -> dict[str, float] | None:
