@@ -267,8 +267,8 @@ def test_purchases_are_of_accelerators_of_the_catalog_and_as_printed():
         assert bought.accelerator in parameter_set("datasheet").ids(AcceleratorRecord)
         number = bought.usd_per_gpu
         if number.as_quoted:
-            printed, counted = re.match(r"(\d+(?:\.\d+)?)(?: by (\d+))?", number.as_quoted).groups()
-            assert number.value == pytest.approx(float(printed) / int(counted or 1))
+            printed, thousand, counted = re.search(r"(\d+(?:\.\d+)?)(k?)(?: by (\d+))?", number.as_quoted).groups()
+            assert number.value == pytest.approx(float(printed) * (1000 if thousand else 1) / int(counted or 1))
         assert 5e3 < number.value < 1e5
         assert bought.what.strip()
     assert [one.date for one in purchases("h100-sxm")] == sorted(one.date for one in purchases("h100-sxm"))
