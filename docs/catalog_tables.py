@@ -16,6 +16,7 @@ from walltime.catalog import (
     parameter_sets,
     sources,
 )
+from walltime.catalog.ownership import ownership_record
 from walltime.catalog.power import power_record
 from walltime.catalog.prices import prices_record
 from walltime.units import format_si
@@ -127,7 +128,25 @@ def _prices() -> str:
         ]
         for price in prices_record().price
     ]
-    return _table(["accelerator", "USD per hour", "read on", "source"], rows)
+    return _table(["accelerator", "USD per hour", "date", "source"], rows)
+
+
+def _ownership() -> str:
+    """Every purchase price, then what else is paid."""
+    record = ownership_record()
+    bought = [
+        [
+            f"`{one.accelerator}`",
+            _plain(one.what) + ("" if one.with_server else ", without a server"),
+            f"{one.usd_per_gpu.value:,.0f}",
+            str(one.date),
+            " ".join([f"{_origin(one.usd_per_gpu)}.", *_remarks("usd_per_gpu", one.usd_per_gpu)]),
+        ]
+        for one in record.purchase
+    ]
+    terms = {path: number for path, number in record.numbers().items() if "." not in path}
+    header = ["accelerator", "what", "USD a GPU", "date", "kind, source, where in it, remarks"]
+    return f"{_table(header, bought)}\n{_numbers(terms)}"
 
 
 def _power() -> str:
@@ -142,6 +161,7 @@ _PARTS = {
     "clusters": _clusters,
     "constants": _constants,
     "prices": _prices,
+    "ownership": _ownership,
     "power": _power,
 }
 
@@ -149,9 +169,12 @@ _PARTS = {
 def _numbers(numbers: dict[str, Number]) -> str:
     rows = []
     for path, number in numbers.items():
-        origin = ", ".join(filter(None, [number.kind, _cite(number.source), _cited(number.locator)]))
-        rows.append([f"`{path}`", _value(path, number), " ".join([f"{origin}.", *_remarks(path, number)])])
+        rows.append([f"`{path}`", _value(path, number), " ".join([f"{_origin(number)}.", *_remarks(path, number)])])
     return _table(["number", "value", "kind, source, where in it, remarks"], rows)
+
+
+def _origin(number: Number) -> str:
+    return ", ".join(filter(None, [number.kind, _cite(number.source), _cited(number.locator)]))
 
 
 def _remarks(path: str, number: Number) -> Iterable[str]:

@@ -178,11 +178,37 @@ class StudyRecord(_Record, frozen=True):
 
 
 class PriceRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One list price of a rented accelerator, and when it was read."""
+    """One list price of a rented accelerator, and of when it is or when it was read."""
 
     accelerator: str
     date: datetime.date
     usd_per_gpu_hour: Number
+
+
+class PurchaseRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one accelerator cost to buy, and when: with its share of a server, or alone."""
+
+    accelerator: str
+    what: str
+    date: datetime.date
+    usd_per_gpu: Number
+    with_server: bool = True
+
+
+class OwnershipRecord(_Record, frozen=True):
+    """``ownership.toml``: what is paid for accelerators that are owned, besides what they cost."""
+
+    network_share: Number
+    server_per_accelerator: Number
+    years: Number
+    residual_share: Number
+    interest_per_year: Number
+    maintenance_per_year: Number
+    hosting_usd_per_kw_month: Number
+    provisioned_per_board_limit: Number
+    electricity_usd_per_kwh: Number
+    used_share: Number
+    purchase: list[PurchaseRecord]
 
 
 class PricesRecord(_Record, frozen=True):

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from walltime.arrays import Floats, Numeric
-from walltime.catalog.prices import price_per_gpu_hour_usd
-from walltime.economics.cost import Ownership, ownership
+from walltime.economics.cost import Ownership, ownership, rental_usd_per_gpu_hour
 from walltime.economics.power import Power, power
 from walltime.economics.reliability import Reliability, reliability
 from walltime.economics.terms import USUAL_TERMS, Terms
@@ -227,8 +226,7 @@ def price_usd_per_gpu_hour(cluster: Cluster, parts_s: Mapping[str, Numeric], ter
     if chip in terms.price_usd_per_gpu_hour:
         return terms.price_usd_per_gpu_hour[chip]
     if not terms.owned:
-        rent = price_per_gpu_hour_usd(chip)
-        return None if rent is None else float(rent.value)
+        return rental_usd_per_gpu_hour(chip)
     own: Ownership | None = terms.applied("cost", ownership(cluster))
     drawn: Power | None = terms.applied("power", power(cluster))
     at_meter = None if drawn is None else drawn.facility_w(parts_s)
