@@ -12,7 +12,6 @@ from walltime.catalog.ownership import server_price_usd_per_gpu
 from walltime.economics.cost import (
     Ownership,
     annuity_usd_per_year,
-    cost_usd,
     ownership,
     ownership_range,
     rental_usd_per_gpu_hour,
@@ -173,11 +172,6 @@ def test_the_accelerators_of_the_study_have_prices():
 
 def test_the_parameter_set_does_not_change_what_ownership_costs():
     assert ownership(cluster("h100-sxm", parameters="Erdil2024")) == ownership(cluster("h100-sxm"))
-
-
-def test_the_cost_of_a_run_of_gpus_for_a_time():
-    assert cost_usd(2.0, 8, 1800) == pytest.approx(8.0)
-    np.testing.assert_allclose(cost_usd(2.0, np.array([8, 16]), np.array([3600, 1800])), [16, 16])
 
 
 @pytest.mark.parametrize(
