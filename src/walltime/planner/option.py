@@ -1,13 +1,10 @@
 """A plan on a cluster, as the planner compares it: step, memory, cost, energy, whole run."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from walltime.catalog import DATASHEET, AcceleratorRecord, parameter_set
-from walltime.catalog.power import power_record
 from walltime.catalog.prices import price_per_gpu_hour_usd
-from walltime.engines.step import PARTS
+from walltime.economics.power import Power, power
 from walltime.engines.transformer import TransformerEstimate, estimate
 from walltime.hardware import Cluster
 from walltime.plan import Plan, PlanBatch
@@ -15,13 +12,6 @@ from walltime.planner.question import Goal, Question
 from walltime.problems import BadInput
 
 _HOUR_S = 3600
-_DRAWS = {
-    **dict.fromkeys(("matmul", "attention"), "compute_share"),
-    **dict.fromkeys(("memory_bound", "optimizer"), "memory_bound_share"),
-    **dict.fromkeys(("tp_comm", "cp_comm", "ep_comm", "pp_comm", "dp_comm", "bubble"), "communication_share"),
-    **dict.fromkeys(("host", "overhead"), "idle_share"),
-}
-"""What an accelerator draws in each part of a step. Waiting for another stage is waiting inside a communication."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +26,15 @@ class Option:
         Of this one plan.
     price_usd_per_gpu_hour
         Of the accelerator; None if nobody says. [$/h]
-    power_w
-        Of an accelerator in each part of a step; None if its limit is not known. [W]
+    power
+        Of an accelerator; None if its limit is not known.
     """
 
     cluster: Cluster
     plan: Plan
     estimate: TransformerEstimate
     price_usd_per_gpu_hour: float | None
-    power_w: Mapping[str, float] | None
+    power: Power | None
 
     @cached_property
     def time_s(self) -> float:
@@ -91,10 +81,9 @@ class Option:
     @property
     def energy_j_per_token(self) -> float | None:
         """Energy of the accelerators for one token, without hosts, network and cooling. [J]"""
-        if self.power_w is None:
+        if self.power is None:
             return None
-        step_j = sum(self.power_w[name] * part_s for name, part_s in self.parts_s.items())
-        return self.plan.num_gpus * step_j / (self.tokens_per_s * self.time_s)
+        return self.plan.num_gpus * float(self.power.board_w(self.parts_s)) / self.tokens_per_s
 
     def value(self, goal: Goal) -> tuple[float, float]:
         """Return what is to be least, and the step time, which decides among equals.
@@ -123,7 +112,7 @@ def option(question: Question, cluster: Cluster, plan: Plan) -> Option:
     """Return one plan of a question, estimated."""
     plans = PlanBatch.of([plan])
     found = estimate(question.training, cluster, plans, question.stack, num_steps=question.num_steps)
-    return Option(cluster, plan, found, price_usd(question, cluster), part_powers_w(cluster))
+    return Option(cluster, plan, found, price_usd(question, cluster), power(cluster))
 
 
 def price_usd(question: Question, cluster: Cluster) -> float | None:
@@ -133,12 +122,3 @@ def price_usd(question: Question, cluster: Cluster) -> float | None:
         return asked
     number = price_per_gpu_hour_usd(cluster.accelerator.id)
     return None if number is None else float(number.value)
-
-
-def part_powers_w(cluster: Cluster) -> dict[str, float] | None:
-    """Return what an accelerator draws in each part of a step, None if its limit is not known. [W]"""
-    limit = parameter_set(DATASHEET).get(AcceleratorRecord, cluster.accelerator.id).power_w
-    if limit is None:
-        return None
-    shares = power_record()
-    return {name: float(limit.value * getattr(shares, _DRAWS[name]).value) for name in PARTS}

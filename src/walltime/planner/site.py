@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from walltime.economics.power import power
 from walltime.hardware import Cluster
 from walltime.plan import Plan
-from walltime.planner.option import Option, option, part_powers_w
+from walltime.planner.option import Option, option
 from walltime.planner.question import Question
 from walltime.search.keep import Best, Kept
 from walltime.search.plan_search import Criterion, PlanSearch
@@ -41,13 +42,14 @@ def criterion(question: Question) -> Criterion:
 
 def new_search(question: Question, cluster: Cluster) -> PlanSearch:
     """Return the search that a question means on one of its clusters."""
+    drawn = power(cluster)
     return PlanSearch(
         question.training,
         cluster,
         question.stack,
         constraints=question.constraints,
         precisions=question.precisions_on(cluster),
-        weights=part_powers_w(cluster),
+        weights=drawn.part_powers_w if drawn else None,
     )
 
 
