@@ -1,5 +1,7 @@
 """Power of accelerators of the catalog: what holds of all, and what was published of some."""
 
+import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -13,6 +15,7 @@ from walltime.economics.power import J_PER_KWH, Power, power
 from walltime.engines.step import PARTS
 from walltime.hardware import cluster
 from walltime.planner import recommend
+from walltime.problems import BadInput
 
 CLUSTERS = parameter_set(DATASHEET).ids(ClusterRecord)
 COMMUNICATION = ("tp_comm", "cp_comm", "ep_comm", "pp_comm", "dp_comm", "bubble")
@@ -43,7 +46,7 @@ def test_more_communication_never_draws_more_than_computing(times, name, more):
     assert float(H100.board_w(computing | {name: more})) <= float(H100.board_w(computing)) * (1 + 1e-9)
 
 
-def test_an_accelerator_without_a_power_limit_is_not_known(monkeypatch):
+def test_an_accelerator_without_a_power_limit_is_not_known():
     known = cluster("h100-sxm", 8)
     assert power(replace(known, accelerator=replace(known.accelerator, id="my-own-chip"))) is None
 
@@ -62,6 +65,21 @@ def test_a_users_own_numbers_replace_the_catalogs():
     assert own.part_powers_w["matmul"] == 500.0
     assert float(own.facility_w({"matmul": 1.0})) == pytest.approx(500.0 + own.host_w + own.network_w)
     assert own.carbon_kg(J_PER_KWH) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"pue": 0.9}, "pue=0.9 is not possible. Valid: a finite number of at least 1"),
+        ({"pue": math.nan}, "pue=nan"),
+        ({"limit_w": 0.0}, "limit_w=0.0"),
+        ({"host_w": -1.0}, "host_w=-1.0"),
+        ({"grid_kg_per_kwh": math.inf}, "grid_kg_per_kwh=inf"),
+    ],
+)
+def test_an_impossible_number_is_refused(wrong, said):
+    with pytest.raises(BadInput, match=re.escape(said)):
+        replace(H100, **wrong)
 
 
 def test_the_network_grows_by_levels_of_switches():

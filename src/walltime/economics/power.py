@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,7 @@ from walltime.engines.step import PARTS
 from walltime.hardware import Cluster
 from walltime.hardware.network import Network
 from walltime.physics.power import fabric_power_w, fat_tree_levels, host_power_w, mean_power_w
+from walltime.problems import BadInput
 
 J_PER_KWH = 3.6e6
 
@@ -25,12 +26,20 @@ _DRAWN = {
 }
 """What is drawn in each part of a step. In a bubble a receive spins without traffic, which hardly costs power."""
 
+_LEAST = {"limit_w": 1.0, "pue": 1.0}
+"""The least that a field may be; that of the others is nothing."""
+
 
 @dataclass(frozen=True)
 class Power:
     """Of one accelerator and its share of node, network and building. [W] unless said
 
     Plain numbers, to be changed with `dataclasses.replace`; where they are from: `walltime.catalog.power`.
+
+    Raises
+    ------
+    BadInput
+        A negative or endless number, or a PUE below 1.
 
     Attributes
     ----------
@@ -57,6 +66,13 @@ class Power:
     network_w: float | None
     pue: float
     grid_kg_per_kwh: float
+
+    def __post_init__(self) -> None:
+        """Refuse a number that no accelerator, node, building or grid can have."""
+        for field in fields(self):
+            value, least = getattr(self, field.name), _LEAST.get(field.name, 0.0)
+            if value is not None and not (least <= value < math.inf):
+                raise BadInput(f"{field.name}={value} is not possible. Valid: a finite number of at least {least:g}.")
 
     @cached_property
     def part_powers_w(self) -> dict[str, float]:
