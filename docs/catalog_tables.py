@@ -28,7 +28,7 @@ _UNITS = (
     ("bytes_per_s", "B/s"),
     ("bytes", "B"),
     ("hz", "Hz"),
-    ("power_w", "W"),
+    ("_w", "W"),
 )
 _TABLE_TITLES = {"datasheet": "Datasheets", "Erdil2024": "Erdil2024: the published program's numbers"}
 

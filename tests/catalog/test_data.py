@@ -294,15 +294,6 @@ def test_a_number_without_a_range_is_both_of_its_ends():
     assert ends(Number(value=2.0, kind="estimate", note="a guess", low=1.0, high=3.0)) == (1.0, 2.0, 3.0)
 
 
-def test_power_grows_with_what_an_accelerator_does():
-    power = power_record()
-    assert power.idle_share.value < power.memory_bound_share.value < power.communication_share.value
-    assert power.communication_share.value < power.compute_share.value <= 1
-    falls = (1 - 0.0587) * 1  # fernandez2024hardware: power a GPU, and throughput, from 128 to 2,048 GPUs
-    computing = 1 - 0.3722
-    assert (falls - computing) / (1 - computing) == pytest.approx(0.842, abs=1e-3)
-
-
 GOOD = {"value": 2.0, "kind": "datasheet", "source": "nvidia2022hopper", "locator": "table 3"}
 ESTIMATE = {"value": 2.0, "kind": "estimate", "note": "a guess", "low": 1.0, "high": 3.0}
 
