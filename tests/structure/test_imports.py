@@ -23,6 +23,7 @@ FLOORS = (
     ("plan",),
     ("physics",),
     ("engines",),
+    ("economics",),
     ("search",),
     ("limits",),
     ("studies",),
