@@ -16,6 +16,7 @@ from walltime.catalog import (
     parameter_sets,
     sources,
 )
+from walltime.catalog.failures import failures_record
 from walltime.catalog.power import power_record
 from walltime.catalog.prices import prices_record
 from walltime.units import format_si
@@ -134,6 +135,10 @@ def _power() -> str:
     return _numbers(power_record().numbers())
 
 
+def _failures() -> str:
+    return _numbers(failures_record().numbers())
+
+
 _PARTS = {
     "version": _version,
     "glance": _glance,
@@ -143,6 +148,7 @@ _PARTS = {
     "constants": _constants,
     "prices": _prices,
     "power": _power,
+    "failures": _failures,
 }
 
 
