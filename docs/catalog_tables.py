@@ -205,7 +205,7 @@ def _cited(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Text without meaning to Markdown."""
-    return re.sub(r"([\\`*_{}\[\]<>|$#~])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>|$#~])", r"\\\1", re.sub(r"\s+", " ", text))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
