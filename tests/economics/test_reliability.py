@@ -262,6 +262,8 @@ def test_no_such_time(field, value):
     ("changed", "message"),
     [
         ({"gpu_mtbf_s": 0.0}, "gpu_mtbf_s=0.0 must be a positive"),
+        ({"restart_s": "5min"}, "restart_s='5min' must be a number"),
+        ({"restart_s": None}, "restart_s=None must be a number"),
         ({"interval_s": 0.0}, "interval_s=0.0 must be a positive"),
         ({"gpus_per_node": 0}, "gpus_per_node=0 must be a whole number from 1"),
         ({"gpus_per_node": 8.5}, "gpus_per_node=8.5 must be a whole number"),
@@ -278,7 +280,7 @@ def test_what_cannot_be_is_refused(changed, message):
         replace(SMALL, **changed)
 
 
-@pytest.mark.parametrize("num_gpus", [0, -8, math.nan, math.inf, np.array([8, 0])])
+@pytest.mark.parametrize("num_gpus", [0, -8, math.nan, math.inf, np.array([8, 0]), "many", None])
 def test_no_such_number_of_accelerators(num_gpus):
     with pytest.raises(BadInput, match=r"num_gpus=\S+ must be a number of at least 1"):
         SMALL.effective_share(num_gpus)

@@ -7,13 +7,14 @@ import numpy as np
 from walltime.arrays import Floats, Numeric
 from walltime.physics import failures
 from walltime.problems import BadInput
-from walltime.units import positive
+from walltime.units import positive, shortened
 
 PARTS = ("training", "checkpoints", "lost work", "restarts", "waiting for spares", "stragglers")
 """Where the time of a training goes, in the order in which it is shown; shares of it that add up to 1."""
 MOST_SPARES = 100_000
 """The most spare nodes that are accepted: their probabilities are still computed in a moment."""
 _MAY_BE_ZERO = ("checkpoint_s", "restart_s", "write_s", "slow_share", "slow_by")
+_MAY_BE_NONE = ("interval_s", "spare_nodes", "repair_s")
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,10 @@ class Reliability:
 
 def _check(name: str, value: float | None) -> None:
     """Refuse a field's value that cannot be."""
-    if value is None:
+    if value is None and name in _MAY_BE_NONE:
         return
+    if not isinstance(value, int | float):
+        raise BadInput(f"{name}={shortened(value)} must be a number.")
     if name in ("gpus_per_node", "spare_nodes"):
         least = 0 if name == "spare_nodes" else 1
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST_SPARES:
@@ -176,7 +179,10 @@ def _check(name: str, value: float | None) -> None:
 
 def _counts(num_gpus: Numeric) -> Floats:
     """Return numbers of accelerators as floats; refuse less than one, nan and infinity."""
-    counts = np.asarray(num_gpus, float)
+    try:
+        counts = np.asarray(num_gpus, float)
+    except (TypeError, ValueError):
+        raise BadInput(f"num_gpus={shortened(num_gpus)} must be a number of at least 1.") from None
     wrong = ~(np.isfinite(counts) & (counts >= 1))
     if np.any(wrong):
         raise BadInput(f"num_gpus={float(counts[wrong].flat[0]):g} must be a number of at least 1.")
