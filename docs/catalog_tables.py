@@ -16,6 +16,7 @@ from walltime.catalog import (
     parameter_sets,
     sources,
 )
+from walltime.catalog.failures import failures_record
 from walltime.catalog.ownership import ownership_record
 from walltime.catalog.power import power_record
 from walltime.catalog.prices import prices_record
@@ -153,6 +154,10 @@ def _power() -> str:
     return _numbers(power_record().numbers())
 
 
+def _failures() -> str:
+    return _numbers(failures_record().numbers())
+
+
 _PARTS = {
     "version": _version,
     "glance": _glance,
@@ -163,6 +168,7 @@ _PARTS = {
     "prices": _prices,
     "ownership": _ownership,
     "power": _power,
+    "failures": _failures,
 }
 
 
@@ -222,7 +228,7 @@ def _cited(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Text without meaning to Markdown."""
-    return re.sub(r"([\\`*_{}\[\]<>|$#~])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>|$#~])", r"\\\1", re.sub(r"\s+", " ", text))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

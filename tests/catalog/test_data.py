@@ -25,6 +25,7 @@ from walltime.catalog import (
     read_toml,
 )
 from walltime.catalog.accuracy import accuracy_record
+from walltime.catalog.failures import failures_record
 from walltime.catalog.fitted import (
     fitted_ids,
     kernels_record,
@@ -82,7 +83,7 @@ CHIPS = [
 def test_every_file_is_a_record_that_loads():
     assert {"datasheet", "Erdil2024"} <= set(SETS)
     fitted = [*fitted_ids("kernels"), *fitted_ids("links"), memory_record(), passes_record(), training_record()]
-    of_every_accelerator = [prices_record(), ownership_record(), power_record(), accuracy_record()]
+    of_every_accelerator = [prices_record(), ownership_record(), power_record(), failures_record(), accuracy_record()]
     assert len(EVERY_RECORD) + len(fitted) + len(stack_ids()) + len(of_every_accelerator) == len(TOML)
     assert len(CHIPS) > 10
 
@@ -202,7 +203,7 @@ def cited(record):
 
 OF_EVERY_ACCELERATOR = [
     pytest.param("datasheet", record(), id=record.__name__)
-    for record in (prices_record, ownership_record, power_record, accuracy_record)
+    for record in (prices_record, ownership_record, power_record, failures_record, accuracy_record)
 ]
 NUMBERS = [*EVERY_RECORD, *OF_EVERY_ACCELERATOR]
 

@@ -98,7 +98,7 @@ def test_a_node_of_h100_is_near_what_was_measured():
 def test_energy_of_an_option_is_power_times_time():
     found = recommend_small()
     energy_j = found.energy_j_per_token * found.tokens_per_s * found.time_s
-    board_w = float(found.power.board_w(found.parts_s))
+    board_w = float(found.account.power.board_w(found.parts_s))
     assert energy_j == pytest.approx(found.plan.num_gpus * board_w * found.time_s)
     assert board_w * found.time_s == pytest.approx(
         sum(found.power.part_powers_w[name] * part_s for name, part_s in found.parts_s.items())

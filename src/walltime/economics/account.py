@@ -9,8 +9,9 @@ import numpy as np
 
 from walltime.arrays import Floats, Numeric
 from walltime.economics.cost import Ownership, ownership, rental_usd_per_gpu_hour
+from walltime.economics.known_reliability import checkpoint_bytes, reliability
 from walltime.economics.power import Power, power
-from walltime.economics.reliability import Reliability, reliability
+from walltime.economics.reliability import Reliability
 from walltime.economics.terms import USUAL_TERMS, Terms
 from walltime.engines.transformer import TransformerEstimate
 from walltime.hardware import Cluster
@@ -214,7 +215,8 @@ def account(estimate: TransformerEstimate, terms: Terms = USUAL_TERMS) -> Accoun
     """Return an estimate as whoever pays sees it, on the given terms."""
     cluster = estimate.cluster
     drawn = terms.applied("power", power(cluster))
-    failing = terms.applied("failures", reliability(cluster, estimate.training, estimate.stack))
+    saved = checkpoint_bytes(estimate.training.model, estimate.stack)
+    failing = terms.applied("failures", reliability(cluster, saved, int(np.max(estimate.plans.num_gpus))))
     price = price_usd_per_gpu_hour(cluster, estimate.parts_s, terms)
     hourly = None if price is None else price + np.zeros(len(estimate))
     return Account(estimate, drawn, hourly, failing, terms.owned)
