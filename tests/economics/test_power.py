@@ -101,7 +101,7 @@ def test_energy_of_an_option_is_power_times_time():
     board_w = float(found.account.power.board_w(found.parts_s))
     assert energy_j == pytest.approx(found.plan.num_gpus * board_w * found.time_s)
     assert board_w * found.time_s == pytest.approx(
-        sum(found.power.part_powers_w[name] * part_s for name, part_s in found.parts_s.items())
+        sum(found.account.power.part_powers_w[name] * part_s for name, part_s in found.parts_s.items())
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from walltime.arrays import Floats, Numeric
 from walltime.catalog import DATASHEET, AcceleratorRecord, Number, parameter_set
 from walltime.catalog.ownership import ends, ownership_record, server_price_usd_per_gpu
+from walltime.catalog.power import node_of
 from walltime.catalog.prices import price_per_gpu_hour_usd
 from walltime.hardware import Cluster
 from walltime.problems import BadInput
@@ -175,10 +176,16 @@ def _ownership(cluster: Cluster, costs: int, reliefs: int) -> Ownership | None:
         interest_per_year=cost(record.interest_per_year),
         maintenance_per_year=cost(record.maintenance_per_year),
         hosting_usd_per_kw_month=cost(record.hosting_usd_per_kw_month),
-        provisioned_w=limit_w * cost(record.provisioned_per_board_limit),
+        provisioned_w=_node_w(cluster.accelerator.id) or limit_w * cost(record.provisioned_per_board_limit),
         electricity_usd_per_kwh=cost(record.electricity_usd_per_kwh),
         used_share=relief(record.used_share),
     )
+
+
+def _node_w(accelerator_id: str) -> float | None:
+    """Return the most that a node draws for each of its accelerators, None if nobody says. [W]"""
+    node = node_of(accelerator_id)
+    return None if node is None else float(node.max_w.value) / node.num_accelerators
 
 
 def _board_limit_w(accelerator_id: str) -> float | None:

@@ -44,7 +44,7 @@ def _failures(account: Account) -> str:
     per_day = float(account.reliability.interruptions_per_day(account.num_gpus)[0])
     every = format_time(_DAY_S / per_day)
     goodput = format_count(_one(account.goodput_tokens_per_s))
-    return f"one in {every}: {_one(account.effective_share):.1%} of the time is left for training, {goodput} tokens/s"
+    return f"every {every}: {_one(account.effective_share):.1%} of the time is left for training, {goodput} tokens/s"
 
 
 def _run(account: Account, tokens: float) -> str:
@@ -59,13 +59,18 @@ def _run(account: Account, tokens: float) -> str:
     if run["facility_energy_kwh"] is not None:
         words.append(format_si(_one(run["facility_energy_kwh"]) * 1000, "Wh", 3))
     if run["carbon_kg"] is not None:
-        words.append(f"{_one(run['carbon_kg']) / _KG_PER_TONNE:,.3g} t CO2e")
+        words.append(f"{_amount(_one(run['carbon_kg']) / _KG_PER_TONNE)} t CO2e")
     return ", ".join(words)
 
 
 def _short(count: float) -> str:
     """Show a count as people say it: ``90.8k``, ``15T``."""
     return format_si(count, "").replace(" ", "").replace("G", "B")
+
+
+def _amount(value: float) -> str:
+    """Show an amount with three digits at least: ``34.8``, ``13,309``."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _one(values: object) -> float:
