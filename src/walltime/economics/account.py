@@ -13,8 +13,10 @@ from walltime.economics.known_reliability import checkpoint_bytes, reliability
 from walltime.economics.power import Power, power
 from walltime.economics.reliability import Reliability
 from walltime.economics.terms import USUAL_TERMS, Terms
+from walltime.engines.stack import Stack
 from walltime.engines.transformer import TransformerEstimate
 from walltime.hardware import Cluster
+from walltime.workload import Training
 
 _COMPUTE = ("matmul", "attention", "memory_bound", "optimizer")
 _COMMUNICATION = ("tp_comm", "cp_comm", "ep_comm", "pp_comm", "dp_comm")
@@ -145,19 +147,24 @@ class Account:
 
     # The whole run
 
+    @property
+    def run_time_s(self) -> Floats:
+        """Time of all the estimate's steps, interruptions included. [s]"""
+        ideal_s = self.estimate.run_time_s
+        return ideal_s if self.effective_share is None else ideal_s / self.effective_share
+
     def run(self) -> dict[str, Floats | None]:
         """Return what the estimate's steps take and cost together, interruptions included, (plans,) or None each.
 
         Cost and energy are of accelerators that are held and drawing until the run is done: what is lost to failures
         is paid for.
         """
-        ideal_s = self.estimate.run_time_s
-        time_s = ideal_s if self.effective_share is None else ideal_s / self.effective_share
+        time_s = self.run_time_s
         gpu_hours = time_s * self.num_gpus / _HOUR_S
         energy_kwh = None if self.facility_w is None else self.facility_w * self.num_gpus * time_s / _JOULES_PER_KWH
         return {
-            "run_time_s": ideal_s,
-            "run_time_with_failures_s": time_s,
+            "ideal_run_time_s": self.estimate.run_time_s,
+            "run_time_s": time_s,
             "gpu_hours": gpu_hours,
             "cost_usd": None if self.price_usd_per_gpu_hour is None else self.price_usd_per_gpu_hour * gpu_hours,
             "facility_energy_kwh": energy_kwh,
@@ -215,11 +222,18 @@ def account(estimate: TransformerEstimate, terms: Terms = USUAL_TERMS) -> Accoun
     """Return an estimate as whoever pays sees it, on the given terms."""
     cluster = estimate.cluster
     drawn = terms.applied("power", power(cluster))
-    saved = checkpoint_bytes(estimate.training.model, estimate.stack)
-    failing = terms.applied("failures", reliability(cluster, saved, int(np.max(estimate.plans.num_gpus))))
+    failing = reliability_of(
+        estimate.training, cluster.with_num_gpus(int(np.max(estimate.plans.num_gpus))), estimate.stack, terms
+    )
     price = price_usd_per_gpu_hour(cluster, estimate.parts_s, terms)
     hourly = None if price is None else price + np.zeros(len(estimate))
     return Account(estimate, drawn, hourly, failing, terms.owned)
+
+
+def reliability_of(training: Training, cluster: Cluster, stack: Stack, terms: Terms = USUAL_TERMS) -> Reliability:
+    """Return how often a training on a whole cluster stops, and what that costs it, on the given terms."""
+    found: Reliability = terms.applied("failures", reliability(cluster, checkpoint_bytes(training.model, stack)))
+    return found
 
 
 def price_usd_per_gpu_hour(cluster: Cluster, parts_s: Mapping[str, Numeric], terms: Terms) -> Numeric | None:

@@ -47,8 +47,8 @@ class Option:
 
     @property
     def run_time_s(self) -> float:
-        """Time of the whole run. [s]"""
-        return float(self.estimate.run_time_s[0])
+        """Time of the whole run, interruptions included. [s]"""
+        return float(self.account.run_time_s[0])
 
     @property
     def utilization(self) -> float:

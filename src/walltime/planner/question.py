@@ -45,7 +45,7 @@ class Question:
     tokens
         Of the whole run; None if that is not asked.
     deadline_s
-        How long the whole run may take; needs ``tokens``. [s]
+        How long the whole run may take, interruptions included; needs ``tokens``. [s]
     terms
         On what terms accelerators are had: prices, rented or owned, power, failures.
     """
@@ -108,5 +108,5 @@ class Question:
 
     @property
     def most_step_s(self) -> float:
-        """Step time with which the run ends at the deadline; infinity if there is none. [s]"""
+        """Step time with which a run without failures ends at the deadline; infinity if there is none. [s]"""
         return math.inf if self.deadline_s is None else self.deadline_s / self.num_steps

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from walltime.economics.account import reliability_of
 from walltime.hardware import Cluster
 from walltime.plan import Plan
 from walltime.planner.option import Option, option, weights
@@ -53,7 +54,11 @@ def new_search(question: Question, cluster: Cluster) -> PlanSearch:
 
 def searched(question: Question, search: PlanSearch, tie: float) -> Site:
     """Return what a search finds, of plans as good as the best within ``tie`` the simplest."""
-    best = Best(question.top, tie, most=question.most_step_s)
+    most_step_s = question.most_step_s
+    if question.deadline_s is not None:
+        failing = reliability_of(question.training, search.cluster, question.stack, question.terms)
+        most_step_s *= float(failing.effective_share(search.num_gpus))
+    best = Best(question.top, tie, most=most_step_s)
     own: Criterion = criterion(question)
     also_time = own != "time" and question.deadline_s is not None
     search.search(best, (own, "time") if also_time else (own,))

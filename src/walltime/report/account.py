@@ -49,7 +49,7 @@ def _failures(account: Account) -> str:
 
 def _run(account: Account, tokens: float) -> str:
     run = account.run()
-    ideal, real = (_one(run[name]) / _DAY_S for name in ("run_time_s", "run_time_with_failures_s"))
+    ideal, real = (_one(run[name]) / _DAY_S for name in ("ideal_run_time_s", "run_time_s"))
     words = [
         f"{_short(tokens)} tokens, {format_count(account.estimate.num_steps)} steps: {real:,.3g} days ({ideal:,.3g} "
         f"without failures), {_short(_one(run['gpu_hours']))} GPU-hours"
