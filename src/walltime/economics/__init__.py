@@ -1,0 +1,1 @@
+"""What a training costs: power and energy, money, failures."""
