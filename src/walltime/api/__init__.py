@@ -1,4 +1,4 @@
-"""The verbs from Python: `model`, `cluster`, `estimate`, `timeline`, `search`, `export`, `limits`."""
+"""The verbs from Python: `model`, `cluster`, `estimate`, `account`, `timeline`, `search`, `export`, `limits`."""
 
 from walltime.api.frontiers import limits
 from walltime.api.names import (
@@ -16,11 +16,15 @@ from walltime.api.names import (
 )
 from walltime.api.plans import search
 from walltime.api.steps import estimate, export, timeline
+from walltime.economics.account import account
+from walltime.economics.terms import Terms
 
 __all__ = [
     "PREFERRED",
     "USUAL_SEQ_LEN",
     "USUAL_STACK",
+    "Terms",
+    "account",
     "cluster",
     "estimate",
     "export",

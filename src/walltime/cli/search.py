@@ -11,6 +11,7 @@ from walltime import api
 from walltime.cli.common import Progress, cluster_inputs, emit_json, json_option, options
 from walltime.cli.question import run_warnings
 from walltime.cli.search_question import NUMBERS, Asked, search_question
+from walltime.cli.terms import terms_options
 from walltime.interop.run import Run, run_command
 from walltime.interop.run_file import run_json, run_toml
 from walltime.interop.targets import export_files
@@ -71,7 +72,7 @@ def _constraint_options() -> Callable[[Any], Any]:
 @click.option("--pareto", metavar="GOAL,GOAL...", help="The front of several goals instead of one best plan.")
 @click.option("--tokens", metavar="TOKENS", help="Tokens of the whole run, e.g. 15T, for days and cost.")
 @click.option("--deadline", metavar="TIME", help="How long the whole run may take, e.g. 60d.")
-@click.option("--price", multiple=True, metavar="[CHIP=]USD", help="Dollars a GPU-hour. Default: list prices (repeat).")
+@terms_options
 @click.option("--stack", metavar="NAME", help="Training software. Default megatron-core.")
 @click.option("--attention", metavar="KERNEL", help="Instead of the stack's: unfused, flash2, flash3, ...")
 @click.option("--precision", metavar="NAME[,NAME...]", help="Number formats that are allowed. Default: 16-bit.")
@@ -296,7 +297,7 @@ def _plan(asked: Asked, one: Option) -> dict[str, Any]:
     return {
         "cluster": one.cluster.id,
         **row,
-        "run_time_s": None if asked.question.tokens is None else row["run_time_s"],
+        "run_time_s": None if asked.question.tokens is None else one.run_time_s,
         "cost_usd_per_token": one.cost_usd_per_token,
         "energy_j_per_token": one.energy_j_per_token,
         "command": run_command(_run(asked, one), "estimate"),

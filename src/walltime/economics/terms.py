@@ -1,7 +1,18 @@
 """On what terms accelerators are had: rented or owned, at what price, and what is known better than the catalog."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from walltime.economics.cost import Ownership
+from walltime.economics.power import Power
+from walltime.economics.reliability import Reliability
+from walltime.problems import BadInput, unknown
+from walltime.units import parse_quantity, positive
+
+ROOMS: Mapping[str, Any] = {"power": Power, "cost": Ownership, "failures": Reliability}
+"""Where a setting's path starts, and the record whose field it names."""
+_COUNTS = ("gpus_per_node", "spare_nodes")
 
 
 @dataclass(frozen=True)
@@ -13,14 +24,87 @@ class Terms:
     owned
         Whether accelerators are owned; rented otherwise.
     price_usd_per_gpu_hour
-        Prices by accelerator, instead of the catalog's. [$/h]
+        Prices by accelerator, instead of the catalog's and of what owning costs. [$/h]
     settings
-        Numbers instead of the catalog's, by room and field: ``power.pue``, ``cost.years``, ``failures.restart_s``.
+        Numbers instead of the catalog's, by path: ``power.pue``, ``cost.years``, ``failures.restart_s``.
     """
 
     owned: bool = False
     price_usd_per_gpu_hour: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuse prices and settings that cannot be."""
+        for chip, usd in self.price_usd_per_gpu_hour.items():
+            positive(usd, f"price of {chip}")
+        for path, value in self.settings.items():
+            _field(path)
+            _check(path, value)
+
+    def applied(self, room: str, record: Any) -> Any:
+        """Return a record of a room with the numbers that are set there; None stays None."""
+        prefix = f"{room}."
+        given = {path.removeprefix(prefix): value for path, value in self.settings.items() if path.startswith(prefix)}
+        whole = {name: int(value) for name, value in given.items() if name in _COUNTS}
+        return replace(record, **given | whole) if record is not None and given else record
+
 
 USUAL_TERMS = Terms()
+
+
+def is_setting(text: str) -> bool:
+    """Whether ``FIELD=VALUE`` is about power, cost or failures, not about hardware."""
+    return text.partition(".")[0].strip() in ROOMS
+
+
+def settings(texts: Iterable[str]) -> dict[str, float]:
+    """Read settings of the form ``power.pue=1.1`` or ``failures.restart_s=5min``.
+
+    Values are in the unit that ends the field's name, or carry one of their own (``700W``, ``10min``).
+
+    Raises
+    ------
+    BadInput
+        An unknown field, no number, a wrong unit, or a value that cannot be.
+    """
+    found = {}
+    for text in texts:
+        path, separator, value = (part.strip() for part in text.partition("="))
+        if not separator or not value:
+            raise BadInput(f"--set {text!r} is not field=value. Valid: for example power.pue=1.1.")
+        found[path] = _read(path, value)
+    return found
+
+
+def _read(path: str, text: str) -> float:
+    name = _field(path)
+    try:
+        return _check(path, float(text))
+    except ValueError:
+        dimension = {"s": "seconds", "w": "W"}.get(name.rpartition("_")[2])
+        if dimension is None:
+            raise BadInput(f"{path}={text!r} is not a number.") from None
+        return parse_quantity(text, dimension, path)
+
+
+def _field(path: str) -> str:
+    """Return the field that a path names."""
+    room, _, name = path.partition(".")
+    if room not in ROOMS or name not in _names(room):
+        raise unknown("field in --set", path, [f"{room}.{name}" for room in ROOMS for name in _names(room)])
+    return name
+
+
+def _names(room: str) -> list[str]:
+    return [one.name for one in fields(ROOMS[room])]
+
+
+def _check(path: str, value: float) -> float:
+    """Refuse what is not finite or negative, and shares above one."""
+    if path.endswith(_COUNTS) and value % 1 != 0:
+        raise BadInput(f"{path}={value:g} must be a whole number.")
+    if "share" in path and not 0 <= value <= 1:
+        raise BadInput(f"{path}={value:g} must be between 0 and 1.")
+    if path == "power.pue" and not value >= 1:
+        raise BadInput(f"{path}={value:g} must be at least 1: all power over that of the machines.")
+    return value if value == 0 else positive(value, path)
