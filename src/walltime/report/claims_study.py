@@ -19,7 +19,14 @@ _BYLINE = (
     "Jared Fernandez, Luca Wehrstedt, Leonid Shamis, Mostafa Elhoushi, Kalyan Saladi, Yonatan Bisk, Emma Strubell and "
     "Jacob Kahn, 2024. https://arxiv.org/abs/2411.13055"
 )
-_CITED = ("collectives2026", "training2026", "patel2023polca", "touvron2023llama2", "meta2024llama32")
+_CITED = (
+    "collectives2026",
+    "training2026",
+    "morrison2025holistically",
+    "patel2023polca",
+    "touvron2023llama2",
+    "meta2024llama32",
+)
 _ANCHORS = ("weak-throughput", "weak-power", "sweep-throughput", "strong-few", "strong-many", "generation-ratio")
 
 

@@ -4,6 +4,9 @@ import itertools
 
 import numpy as np
 
+from walltime.economics.account import reliability_of
+from walltime.engines.stack import stack as catalog_stack
+from walltime.hardware import cluster
 from walltime.studies.fernandez2024 import collectives
 from walltime.studies.fernandez2024.choices import best, fsdp
 from walltime.studies.fernandez2024.drawing import percent
@@ -12,9 +15,10 @@ from walltime.studies.fernandez2024.hardware import generation
 from walltime.studies.fernandez2024.measured import torchtitan_point
 from walltime.studies.fernandez2024.published import all_reduce_points
 from walltime.studies.fernandez2024.scaling import weak
-from walltime.studies.fernandez2024.setting import Setting
 from walltime.studies.fernandez2024.sweep import alone, sweep
 from walltime.studies.fernandez2024.workloads import context_fsdp, model_best, model_fsdp
+from walltime.workload import Training
+from walltime.workload.catalog import transformer
 
 _MANY = 2048
 _GIB = 2**30
@@ -195,7 +199,7 @@ def _linear() -> Finding:
     power, rate = (many[name] / few[name] for name in ("total_board_power_w", "tokens_per_s"))
     return Finding(
         f"From 128 to {_MANY:,} GPUs, 16 times as many: {power:.1f} times the power and {rate:.1f} times the tokens/s.",
-        holds=power > 15 and rate < 12,
+        holds=power > 16 * 9 / 10 and rate < 16 * 3 / 4,
     )
 
 
@@ -245,11 +249,15 @@ def _torchtitan_many() -> Finding:
 
 @finding("llama3-effective")
 def _effective() -> Finding:
-    point = fsdp(Setting(_LLAMA3_GPUS, _LLAMA3_GPUS, cluster="grand-teton-h100"))
+    on, training = cluster("h100-sxm", _LLAMA3_GPUS), Training(transformer("llama-3.1-405b"), 8192, 2048)
+    found = reliability_of(training, on, catalog_stack("generic"))
+    shares = {name: float(share) for name, share in found.parts(_LLAMA3_GPUS).items()}
+    lost = ", ".join(f"{name} {percent(share)}" for name, share in shares.items() if name != "training" and share)
     return Finding(
-        f"Of the ideal tokens of {_LLAMA3_GPUS:,} GPUs, after failures, restarts and checkpoints. How often "
-        "accelerators fail was taken from this very run; what a restart and a checkpoint cost was not.",
-        ours=point["effective_share"],
+        f"How often it stops is taken from this very run, {float(found.interruptions_per_day(_LLAMA3_GPUS)):.1f} times a "
+        f"day; what that costs is not: {lost}, with checkpoints every "
+        f"{float(found.interval_s_of(_LLAMA3_GPUS)) / 60:.0f} minutes, the best interval.",
+        ours=shares["training"],
     )
 
 
