@@ -206,7 +206,7 @@ def _linear() -> Finding:
 @finding("power-watts")
 def _watts() -> Finding:
     few, many = (fsdp(weak(size))["board_power_w"] for size in (128, _MANY))
-    return Finding("Not judged.", shown=f"{few:.0f} W and {many:.0f} W")
+    return Finding("Not judged.", shown=f"{few:.0f} W, {many:.0f} W")
 
 
 @finding("power-strategy")
@@ -250,12 +250,12 @@ def _torchtitan_many() -> Finding:
 @finding("llama3-effective")
 def _effective() -> Finding:
     on, training = cluster("h100-sxm", _LLAMA3_GPUS), Training(transformer("llama-3.1-405b"), 8192, 2048)
-    found = reliability_of(training, on, catalog_stack("generic"))
+    found = reliability_of(training, on, catalog_stack("megatron-core"))
     shares = {name: float(share) for name, share in found.parts(_LLAMA3_GPUS).items()}
     lost = ", ".join(f"{name} {percent(share)}" for name, share in shares.items() if name != "training" and share)
     return Finding(
-        f"How often it stops is taken from this very run, {float(found.interruptions_per_day(_LLAMA3_GPUS)):.1f} times a "
-        f"day; what that costs is not: {lost}, with checkpoints every "
+        f"How often it stops is taken from this very run, {float(found.interruptions_per_day(_LLAMA3_GPUS)):.1f} times "
+        f"a day; what that costs is not: {lost}, with checkpoints every "
         f"{float(found.interval_s_of(_LLAMA3_GPUS)) / 60:.0f} minutes, the best interval.",
         ours=shares["training"],
     )
