@@ -43,7 +43,7 @@ def test_the_claims_are_printed_beside_ours(walltime):
     result = walltime("reproduce", "fernandez2024")
     assert (result.code, result.err) == (0, "")
     line = next(line for line in result.out.splitlines() if line.startswith("FSDP from 128 to 2,048 H100s"))
-    assert re.search(r"secondary +reproduced +predicted +−37\.2\s%  +−3\d\.\d\s%  +±6 points$", line)
+    assert re.search(r"secondary +reproduced +predicted +−37\.2 % +−3\d\.\d %  +±6 points$", line)
     recalled = next(line for line in result.out.splitlines() if line.startswith("658 W"))
     assert "unverified" in recalled
     assert "Known deviations\n" in result.out

@@ -59,7 +59,7 @@ def claims_page(
     body = [
         f'<header>\n<p class="kicker">walltime reproduces</p>\n<h1>{prose(title)}</h1>',
         f'<p class="byline">{with_links(byline)}</p>\n</header>\n<main>',
-        section("answer", "What comes out", f'<p class="abstract">{prose(abstract)}</p>'),
+        section("answer", "What comes out", f'<p class="abstract">{_unbroken(prose(abstract))}</p>'),
         contents(links),
         *([section("claims", "The paper’s claims beside ours", _claims(claims))] if claims else []),
         *([section("sensitivity", "What the headline hangs on", _variants(variants))] if variants else []),
@@ -109,8 +109,13 @@ def _row(claim: Claim) -> str:
     return (
         f'<tr id="claim-{escape(of.id)}"><th scope="row">{prose(of.says)} <small>{tag}</small></th>'
         f'<td class="n">{paper}</td><td class="n">{escape(claim.ours)}</td>'
-        f'<td class="n">{_verdict(claim)}</td><td>{prose(claim.finding.mechanism + known)}</td></tr>'
+        f'<td class="n">{_verdict(claim)}</td><td>{_unbroken(prose(claim.finding.mechanism + known))}</td></tr>'
     )
+
+
+def _unbroken(html: str) -> str:
+    """Keep a number and its percent sign on one line."""
+    return html.replace(" %", "&nbsp;%")
 
 
 def _verdict(claim: Claim) -> str:

@@ -56,6 +56,6 @@ def gpu_ticks(numbers: Iterable[int], most: int = 5) -> tuple[tuple[float, str],
 
 
 def percent(share: float, *, signed: bool = False) -> str:
-    """Show a share in percent, on one line: ``32.9 %``, signed ``−32.9 %``."""
-    text = f"{100 * share:+.1f}\u00a0%" if signed else f"{100 * share:.1f}\u00a0%"
+    """Show a share in percent: ``32.9 %``, signed ``−32.9 %``."""
+    text = f"{100 * share:+.1f} %" if signed else f"{100 * share:.1f} %"
     return text.replace("-0.0", "±0.0").replace("-", "−").replace("+0.0", "±0.0")
