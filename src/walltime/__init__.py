@@ -12,15 +12,29 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from walltime.api import cluster, estimate, export, limits, model, search, timeline  # noqa: TC004  (by _Package)
+    from walltime.api import cluster, estimate, export, limits, model, scale, search, timeline  # noqa: TC004  (by _Package)
     from walltime.plan import MlpPlan, Plan  # noqa: TC004
 
 __version__ = "0.1.0"
-__all__ = ["MlpPlan", "Plan", "__version__", "cluster", "estimate", "export", "limits", "model", "search", "timeline"]
+__all__ = [
+    "MlpPlan",
+    "Plan",
+    "__version__",
+    "cluster",
+    "estimate",
+    "export",
+    "limits",
+    "model",
+    "scale",
+    "search",
+    "timeline",
+]
 
 _VERBS = {
     **dict.fromkeys(("MlpPlan", "Plan"), "walltime.plan"),
-    **dict.fromkeys(("cluster", "estimate", "export", "limits", "model", "search", "timeline"), "walltime.api"),
+    **dict.fromkeys(
+        ("cluster", "estimate", "export", "limits", "model", "scale", "search", "timeline"), "walltime.api"
+    ),
 }
 
 

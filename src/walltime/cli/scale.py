@@ -64,8 +64,8 @@ def command(model: str | None, out: Path | None, as_csv: bool, as_json: bool, **
     else:
         click.echo(scale_text(found))
         click.echo(_next(asked, found))
-    for path in () if as_json else written:
-        click.echo(f"wrote {path}", err=True)
+    if written and not as_json:
+        click.echo(f"wrote {len(written)} files in {out}", err=True)
     for warning in () if as_json or as_csv else warnings:
         click.echo(f"note: {warning}", err=True)
 
@@ -83,15 +83,27 @@ def _run(asked: AskedScale, point: ScalePoint, option: Option) -> Run:
 
 
 def _warnings(asked: AskedScale, found: Scaling) -> list[str]:
-    """Return what to mind about the plans of all sizes, each once."""
-    runs = [_run(asked, point, point.option) for point in found.points if point.option is not None]
-    return list(dict.fromkeys([*asked.notes, *(warning for run in runs for warning in run_warnings(run))]))
+    """Return what to mind about the plans of all sizes, each once, with the sizes that it is about."""
+    said = list(asked.notes)
+    for curve in found.curves:
+        about: dict[str, list[str]] = {}
+        for point in curve.possible:
+            for warning in run_warnings(_run(asked, point, point.option)) if point.option else ():
+                about.setdefault(warning, []).append(f"{point.num_gpus:,}")
+        for warning, sizes in about.items():
+            everywhere = len(sizes) == len(curve.possible)
+            said.append(warning if everywhere else f"{warning} ({_listed(sizes)} GPUs)")
+    return list(dict.fromkeys(said))
+
+
+def _listed(sizes: list[str]) -> str:
+    return sizes[0] if len(sizes) == 1 else f"{', '.join(sizes[:-1])} and {sizes[-1]}"
 
 
 def _next(asked: AskedScale, found: Scaling) -> str:
     point = next(curve.critical for curve in found.curves if curve.possible)
     on = f"{point.num_gpus}x{point.cluster.id}"
-    return f"\nnext: walltime search {asked.model} --on {on} --batch {point.batch_seqs}, with the same flags"
+    return f"\nnext: walltime search {asked.model} --on {on} --batch {point.batch_seqs}, with your other flags"
 
 
 # JSON

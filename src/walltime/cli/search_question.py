@@ -105,6 +105,8 @@ def _precisions(values: Mapping[str, Any]) -> tuple[Any, ...]:
 def _clusters(on: str, values: Mapping[str, Any], notes: list[str], between: Between) -> Iterator[Cluster]:
     """Yield the clusters of one ``--on``: a number of accelerators, or a range of numbers."""
     match = _RANGE.fullmatch(on.strip())
+    if not match and ".." in on and not on.endswith(".toml") and "/" not in on:
+        raise BadInput(f"--on {on}: no range of whole numbers. Valid: --on 8..16384xh100-sxm.")
     if not match:
         yield real_cluster({**values, "on": on}, notes)
         return

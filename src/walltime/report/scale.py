@@ -8,7 +8,8 @@ from walltime.report.search import short_plan, training_lines
 from walltime.report.terminal import table
 from walltime.units import format_count, format_si, format_time
 
-_BILLION = 1e9
+_HOUR_S, _MILLION, _BILLION = 3600, 1e6, 1e9
+_WHOLE = 100  # ratios from here on are whole numbers
 _UNKNOWN = "not known"
 _HEADER = (
     *("GPUs", "step", "tokens/s", "per GPU", "MFU", "exposed", "W/GPU", "tokens/J", "$/Gtoken"),
@@ -23,6 +24,7 @@ def scale_text(found: Scaling) -> str:
         sections += [
             f"on {curve.cluster.name}",
             _metrics(curve),
+            _added(curve),
             _plans(curve),
             _words(curve),
             _help(curve),
@@ -75,6 +77,29 @@ def _row(curve: Curve, point: ScalePoint) -> list[str]:
         _percent(metrics["effective_share"]),
         "" if back is None else f"{back:.0%}",
     ]
+
+
+def _added(curve: Curve) -> str:
+    """Return what each added GPU, watt and dollar gives, with failures as far as they are known."""
+    if not curve.marginals:
+        return ""
+    goodput, rows = curve.counts_failures, []
+    for one in curve.marginals:
+        dollar = one.per("usd_per_hour", goodput=goodput)
+        rows.append(
+            [
+                f"{one.before.num_gpus:,} to {one.after.num_gpus:,}",
+                _number(one.per("num_gpus", goodput=goodput), "{:,.0f}"),
+                _number(one.per("power_w", goodput=goodput), "{:,.3g}"),
+                _number(None if dollar is None else dollar * _HOUR_S / _MILLION, "{:,.3g}"),
+                _number(one.share(goodput=goodput), "{:.0%}"),
+                *([_number(one.share(), "{:.0%}")] if goodput else []),
+            ]
+        )
+    header = ["GPUs added", "tokens/s a GPU", "tokens a joule", "Mtokens a dollar", "returns"]
+    found = table([*header, *(["without failures"] if goodput else [])], rows)
+    counted = "counted" if goodput else "not known"
+    return f"{found}\nwhat the added GPUs, their boards' power and their price return, failures {counted}"
 
 
 def _count(value: float | None) -> str:
@@ -134,17 +159,22 @@ def _growth(first: Totals, last: Totals) -> str:
 
 
 def _fold(first: float | None, last: float | None) -> str:
-    return _UNKNOWN if first is None or last is None or not first else f"{last / first:,.3g}-fold"
+    if first is None or last is None or not first:
+        return _UNKNOWN
+    ratio = last / first
+    return f"{ratio:,.0f}-fold" if ratio >= _WHOLE else f"{ratio:.3g}-fold"
 
 
 def _halving(curve: Curve) -> str:
-    of = "with failures" if curve.counts_failures else "without failures, which are not known"
-    cost = "costs" if curve.counts_dollars else "costs, prices not being known, as a GPU"
+    """Say from where on an added GPU returns less than half of what it costs."""
+    half = "half of what it costs" if curve.counts_dollars else "half of what a GPU does at the best size"
+    minded = ["failures counted" if curve.counts_failures else "failures not known"]
+    minded += [] if curve.counts_dollars else ["prices not known"]
     at = curve.halving_gpus
     if at is None:
         last = curve.possible[-1].num_gpus
-        return f"an added GPU returns at least half of what it {cost} at every size up to {last:,} GPUs ({of})"
-    return f"from about {_rounded(at)} GPUs on, an added one returns less than half of what it {cost} ({of})"
+        return f"up to {last:,} GPUs, the largest size, an added one returns at least {half} ({', '.join(minded)})"
+    return f"from about {_rounded(at)} GPUs on, an added one returns less than {half} ({', '.join(minded)})"
 
 
 def _slower(curve: Curve) -> list[str]:

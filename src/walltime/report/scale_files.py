@@ -11,10 +11,14 @@ _CHARTS = {
     "tokens_per_s_per_gpu": ("Throughput of a GPU", "tokens/s per GPU"),
     "mfu": ("Model FLOP/s utilisation", "MFU"),
     "tokens_per_j": ("Tokens of a joule", "tokens per joule of the boards"),
-    "added_returns": ("What an added GPU returns", "share of what the smallest size returns"),
+    "added_returns": ("What an added GPU returns", "share of what the best size returns"),
 }
 """Title and axis of each chart; all but the last are metrics of an account."""
 _SHARES = ("mfu", "added_returns")
+_LOWEST = -0.25
+"""Losses below this leave the chart: a size that divides badly hides all others."""
+_MOST_TICKS = 8
+_ROOM = 1.1  # above the highest point
 
 
 def figures(found: Scaling) -> list[Figure]:
@@ -28,7 +32,7 @@ def _figure(found: Scaling, name: str) -> Figure:
     series = tuple(_series(curve, name) for curve in found.curves)
     model = found.asked.question.training.model.name
     top = max((value for one in series for value in one.y), default=1.0)
-    bottom = min((value for one in series for value in one.y), default=0.0)
+    bottom = max(min((value for one in series for value in one.y), default=0.0) * _ROOM, _LOWEST)
     return Figure(
         name=name,
         title=f"{title}: {model}",
@@ -38,7 +42,8 @@ def _figure(found: Scaling, name: str) -> Figure:
         panels=(Panel("", tuple(one for one in series if one.x), _marks(found, name)),),
         rows=tuple(found.to_rows()),
         y_percent=name in _SHARES,
-        y_limits=(min(0.0, bottom * 1.1), top * 1.1),
+        y_limits=(min(0.0, bottom), top * _ROOM),
+        x_ticks=_ticks(found),
     )
 
 
@@ -57,7 +62,14 @@ def _series(curve: Curve, name: str) -> Series:
 def _marks(found: Scaling, name: str) -> tuple[Mark, ...]:
     if name != "added_returns" or len(found.curves) > 1 or found.curves[0].halving_gpus is None:
         return ()
-    return (Mark(found.curves[0].halving_gpus, "an added GPU returns less than half"),)
+    return (Mark(found.curves[0].halving_gpus, "from here on less than half"),)
+
+
+def _ticks(found: Scaling) -> tuple[tuple[float, str], ...]:
+    """Label some of the sizes, evenly picked."""
+    sizes = sorted({point.num_gpus for point in found.points})
+    step = max(1, -(-len(sizes) // _MOST_TICKS))
+    return tuple((float(size), f"{size:,}") for size in sizes[::step])
 
 
 def write_scale(out: Path, found: Scaling) -> list[Path]:

@@ -6,11 +6,23 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart."""
+    """One line of a chart, or points: series of the same label look the same.
+
+    Attributes
+    ----------
+    label
+        Its name.
+    x, y
+        Its points.
+    line, points
+        Whether points are joined, and whether they are marked.
+    """
 
     label: str
     x: tuple[float, ...]
     y: tuple[float, ...]
+    line: bool = True
+    points: bool = True
 
 
 @dataclass(frozen=True)
@@ -24,11 +36,22 @@ class Mark:
 
 @dataclass(frozen=True)
 class Panel:
-    """One set of axes."""
+    """One set of axes.
+
+    Attributes
+    ----------
+    title
+        What it shows; where the figure has no ``y_label``, the quantity with its unit.
+    series, marks
+        What is drawn.
+    y_percent
+        Whether a y axis of its own is in percent.
+    """
 
     title: str
     series: tuple[Series, ...]
     marks: tuple[Mark, ...] = ()
+    y_percent: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,13 +65,15 @@ class Figure:
     title, caption
         A short title, and a paragraph that says what is seen and what to take from it.
     x_label, y_label
-        With units.
+        With units. Without a ``y_label`` each panel has a y axis of its own, from 0, named by its title.
     panels
         One or more sets of axes.
     rows
         The tidy table behind the figure, one dictionary a row, units in the keys.
-    x_log, y_log, y_percent
+    x_log, y_log, y_percent, x_limits, y_limits
         How the axes are drawn.
+    x_ticks
+        Where the x axis is labelled, and how; where there are none, as its numbers ask for.
     """
 
     name: str
@@ -63,3 +88,4 @@ class Figure:
     y_percent: bool = False
     x_limits: tuple[float, float] | None = None
     y_limits: tuple[float, float] | None = None
+    x_ticks: tuple[tuple[float, str], ...] = ()

@@ -93,14 +93,14 @@ class Curve:
 
     def _row(self, point: ScalePoint) -> dict[str, Any]:
         marginal, option = self.marginal_to(point), point.option
-        plan = {} if option is None else vars(option.plan)
+        plan = {} if option is None else vars(option.plan) | {"order": ",".join(option.plan.order)}
         return {
             "cluster": self.cluster.id,
             "num_gpus": point.num_gpus,
             "batch_seqs": point.batch_seqs,
             "is_possible": point.is_possible,
             "why_not": point.why_not or None,
-            **point.metrics,
+            **{name: value for name, value in point.metrics.items() if name != "num_gpus"},
             "num_gpus_before": None if marginal is None else marginal.before.num_gpus,
             **({} if marginal is None else marginal.to_row()),
             **{f"plan.{name}": value for name, value in plan.items()},
