@@ -89,7 +89,7 @@ class Curve:
 
     def to_rows(self) -> list[dict[str, Any]]:
         """One flat dictionary a size, units in the keys: all metrics, the plan, the marginal return."""
-        return [self._row(point) for point in self.points]
+        return _filled([self._row(point) for point in self.points])
 
     def _row(self, point: ScalePoint) -> dict[str, Any]:
         marginal, option = self.marginal_to(point), point.option
@@ -132,9 +132,7 @@ class Scaling:
 
     def to_rows(self) -> list[dict[str, Any]]:
         """One flat dictionary a size and cluster, the same keys in each, units in the keys."""
-        rows = [row for curve in self.curves for row in curve.to_rows()]
-        names = dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row)
-        return [dict.fromkeys(names) | row for row in rows]
+        return _filled([row for curve in self.curves for row in curve.to_rows()])
 
     def __repr__(self) -> str:
         lines = [f"Scaling({self.asked.question.training.model.name}, {self.asked.mode}):"]
@@ -161,6 +159,12 @@ class Scaling:
                     }
                 )
         return html_table(f"Scaling of {self.asked.question.training.model.name}, {self.asked.mode}", rows)
+
+
+def _filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows with the same keys in each: those of the longest first, None where a row has nothing."""
+    names = dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row)
+    return [dict.fromkeys(names) | row for row in rows]
 
 
 def _short(time_s: float, utilization: float) -> str:
