@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from walltime.api import is_path
 from walltime.cli.common import texts, typed
-from walltime.cli.search_question import search_question
+from walltime.cli.search_question import RANGE, search_question
 from walltime.economics.terms import Terms, is_setting, settings
 from walltime.planner.scaling import MODES, ScaleQuestion, sequences_per_gpu
 from walltime.planner.sizes import doublings
@@ -46,12 +47,20 @@ def scale_question(values: Mapping[str, Any]) -> AskedScale:
         A flag's value is unknown or does not go with the others.
     """
     per_gpu = _batch_per_gpu(values)
+    for on in texts(values, "on"):
+        _check_range(on)
     hardware = [text for text in texts(values, "set") if not is_setting(text)]
     terms = Terms(settings=settings(text for text in texts(values, "set") if is_setting(text)))
     asked = search_question(
         {**values, "set": hardware, "batch": values["batch"] if per_gpu is None else 1}, _between(values)
     )
     return AskedScale(asked.model, ScaleQuestion(asked.question, per_gpu, terms), asked.notes)
+
+
+def _check_range(on: str) -> None:
+    """Refuse what is meant as a range and is none: without a number, or with other than whole ones."""
+    if ".." in on and not RANGE.fullmatch(on.strip()) and not is_path(on):
+        raise BadInput(f"--on {on}: no range of whole numbers. Valid: --on 8..16384xh100-sxm.")
 
 
 def _between(values: Mapping[str, Any]) -> partial[list[int]]:

@@ -18,7 +18,8 @@ from walltime.search.constraints import DEGREES, FIELDS, INNER_DEGREES, Constrai
 from walltime.units import LARGEST_COUNT, LARGEST_SIZE, format_count, parse_quantity, positive, whole, whole_in
 from walltime.workload import Training
 
-_RANGE = re.compile(r"([\d_,]+)\s*\.\.\s*([\d_,]+)\s*x\s*(.+)")
+RANGE = re.compile(r"([\d_,]+)\s*\.\.\s*([\d_,]+)\s*x\s*(.+)")
+"""Numbers of accelerators: ``256..4096xh100-sxm``."""
 _CLOSE_ENOUGH = 0.05  # tokens of a batch are rounded by at most this share
 Between = Callable[[int, int, Cluster], list[int]]
 _YES_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -104,9 +105,7 @@ def _precisions(values: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _clusters(on: str, values: Mapping[str, Any], notes: list[str], between: Between) -> Iterator[Cluster]:
     """Yield the clusters of one ``--on``: a number of accelerators, or a range of numbers."""
-    match = _RANGE.fullmatch(on.strip())
-    if not match and ".." in on and not on.endswith(".toml") and "/" not in on:
-        raise BadInput(f"--on {on}: no range of whole numbers. Valid: --on 8..16384xh100-sxm.")
+    match = RANGE.fullmatch(on.strip())
     if not match:
         yield real_cluster({**values, "on": on}, notes)
         return
