@@ -138,7 +138,9 @@ def _curve(asked: AskedScale, curve: Curve) -> dict[str, Any]:
     return {
         "cluster": curve.cluster.id,
         "points": rows,
+        "best_size_gpus": None if curve.best is None else curve.best.num_gpus,
         "halving_gpus": curve.halving_gpus,
+        "halving_gpus_without_failures": curve.halving_gpus_without_failures,
         "halving_counts": {"failures": curve.counts_failures, "dollars": curve.counts_dollars},
         "elasticities_at_gpus": curve.critical.num_gpus if curve.possible else None,
         "elasticities": [vars(one) | {"plan": str(one.plan)} for one in curve.elasticities],

@@ -12,7 +12,7 @@ import numpy as np
 
 from walltime.problems import MissingExtra, unknown
 from walltime.report.labels import Box, Scene, Size, Spot, curve_spot, mark_spots, region_spots, sampled
-from walltime.studies.figure import Figure, Panel
+from walltime.studies.figure import Figure, Panel, Series
 
 FORMATS = ("png", "svg")
 PNG_DPI = 200
@@ -27,6 +27,7 @@ _DASHES: tuple[Any, ...] = (
     (0, (3, 1, 1, 1, 1, 1)),
 )
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_POINTS: dict[str, Any] = {"linestyle": "none", "markersize": 4.4, "markeredgewidth": 0, "zorder": 4}
 _INK, _QUIET, _GRID, _SHADE = "#1f2328", "#5b626a", "#e6e8ea", "#f1f1ee"
 
 _STYLE: dict[str, Any] = {
@@ -147,6 +148,10 @@ def _percent(value: float, _position: int = 0) -> str:
     return f"{100 * value:.0f} %"
 
 
+def _thousands(value: float, _position: int = 0) -> str:
+    return f"{value / 1e3:g}k" if value >= 1e4 else f"{value:,g}"
+
+
 class _Chart:
     """One drawing: axes first, then text where there is room for it."""
 
@@ -163,7 +168,8 @@ class _Chart:
         canvas: Any = FigureCanvasAgg(self.drawing)
         self.renderer = canvas.get_renderer()
         self.labels = list(dict.fromkeys(series.label for panel in figure.panels for series in panel.series))
-        grid = self.drawing.subplots(self.rows, self.columns, sharex=True, sharey=True, squeeze=False)
+        self.own_y = not figure.y_label
+        grid = self.drawing.subplots(self.rows, self.columns, sharex=True, sharey=not self.own_y, squeeze=False)
         self.axes = list(grid.flat)[:panels]
         for unused in list(grid.flat)[panels:]:
             unused.remove()
@@ -188,7 +194,7 @@ class _Chart:
 
     def _panel(self, axes: Any, panel: Panel) -> None:
         for series in panel.series:
-            axes.plot(series.x, series.y, **self._look(self.labels.index(series.label)))
+            axes.plot(series.x, series.y, **self._drawn_as(series))
         for mark in panel.marks:
             axes.axvline(mark.x, color=_QUIET, linewidth=0.9, linestyle=(0, (4, 2.5)), zorder=1.5)
         if panel.title:
@@ -212,10 +218,26 @@ class _Chart:
         size = 2.9 if len(self.axes) == 1 else 2.1
         return look | {"marker": _MARKERS[i % len(_MARKERS)], "markersize": size, "markeredgewidth": 0}
 
+    def _drawn_as(self, series: Series) -> dict[str, Any]:
+        """Return the look of a line, or of points that nothing joins."""
+        i = self.labels.index(series.label)
+        if not series.line:
+            return {"color": _COLOURS[i % len(_COLOURS)], "marker": _MARKERS[i % len(_MARKERS)]} | _POINTS
+        return self._look(i) if series.points else self._look(i) | {"marker": "none"}
+
+    def _named(self, i: int) -> dict[str, Any]:
+        """Return the look of a label in the legend: that of its first series."""
+        series = (series for panel in self.figure.panels for series in panel.series)
+        return self._drawn_as(next(one for one in series if one.label == self.labels[i]))
+
     def _limits(self) -> None:
         first = self.axes[0]
         if self.figure.x_limits:
             first.set_xlim(*self.figure.x_limits)
+        if self.own_y:
+            for axes in self.axes:
+                axes.set_ylim(0, 1.06 * max(y for line in axes.get_lines() for y in line.get_ydata()))
+            return
         y_limits = self.figure.y_limits or ((0, 1) if self.figure.y_percent else None)
         if y_limits:
             first.set_ylim(*y_limits)
@@ -228,9 +250,13 @@ class _Chart:
         from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
         single = len(self.axes) == 1
+        if self.figure.x_ticks:
+            self._x_ticks()
+        axes_of_x = [] if self.figure.x_ticks else [(self.axes[0].xaxis, self.figure.x_log, 9 if single else 5)]
+        with_own_y = self.axes if self.own_y else self.axes[:1]
         for axis, is_log, most in (
-            (self.axes[0].xaxis, self.figure.x_log, 9 if single else 5),
-            (self.axes[0].yaxis, self.figure.y_log, 7 if single else 5),
+            *axes_of_x,
+            *((axes.yaxis, self.figure.y_log, 7 if single else 5) for axes in with_own_y),
         ):
             if is_log:
                 low, high = sorted(axis.get_view_interval())
@@ -241,8 +267,21 @@ class _Chart:
                 axis.set_minor_formatter(NullFormatter())
             else:
                 axis.set_major_locator(MaxNLocator(most - 1, steps=[1, 2, 2.5, 5, 10]))
-        if self.figure.y_percent:
-            self.axes[0].yaxis.set_major_formatter(FuncFormatter(_percent))
+                if self.own_y:
+                    axis.set_major_formatter(FuncFormatter(_thousands))
+        for axes, panel in zip(self.axes, self.figure.panels, strict=True):
+            if panel.y_percent or (self.figure.y_percent and axes is self.axes[0]):
+                axes.yaxis.set_major_formatter(FuncFormatter(_percent))
+
+    def _x_ticks(self) -> None:
+        """Label the x axis where the figure says."""
+        from matplotlib.ticker import FixedLocator, NullLocator
+
+        places, names = zip(*self.figure.x_ticks, strict=True)
+        for axes in self.axes:
+            axes.xaxis.set_major_locator(FixedLocator(places))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.set_xticklabels(names)
 
     def _margins(self, legend_rows: int = 0) -> None:
         """Make room for words around the axes, and for a legend under the title."""
@@ -255,7 +294,7 @@ class _Chart:
             right=1 - _RIGHT_IN / width,
             bottom=_BOTTOM_IN / height,
             top=1 - top / height,
-            wspace=0.1,
+            wspace=0.22 if self.own_y else 0.1,
             hspace=0.24,
         )
 
@@ -281,7 +320,7 @@ class _Chart:
         order = [i for i in by_column if i < len(self.labels)]
         self._margins(rows)
         self.drawing.legend(
-            [Line2D([], [], **self._look(i)) for i in order],
+            [Line2D([], [], **self._named(i)) for i in order],
             [self.labels[i] for i in order],
             loc="upper left",
             bbox_to_anchor=(_LEFT_IN / width, 1 - (_TITLE_IN - 0.14) / height),

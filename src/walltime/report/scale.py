@@ -168,23 +168,33 @@ def _fold(first: float | None, last: float | None) -> str:
 def _halving(curve: Curve) -> str:
     """Say from where on an added GPU returns less than half of what it costs."""
     half = "half of what it costs" if curve.counts_dollars else "half of what a GPU does at the best size"
-    minded = ["failures counted" if curve.counts_failures else "failures not known"]
-    minded += [] if curve.counts_dollars else ["prices not known"]
     at = curve.halving_gpus
+    minded = [_without_failures(curve) if curve.counts_failures else "failures not known"]
+    minded += [] if curve.counts_dollars else ["prices not known"]
     if at is None:
         last = curve.possible[-1].num_gpus
         return f"up to {last:,} GPUs, the largest size, an added one returns at least {half} ({', '.join(minded)})"
     return f"from about {_rounded(at)} GPUs on, an added one returns less than {half} ({', '.join(minded)})"
 
 
+def _without_failures(curve: Curve) -> str:
+    if curve.halving_gpus is None:
+        return "failures counted"
+    ideal = curve.halving_gpus_without_failures
+    return "failures counted; without them " + ("at no size" if ideal is None else f"from about {_rounded(ideal)}")
+
+
 def _slower(curve: Curve) -> list[str]:
-    """Say which sizes give less than the one before: those with few divisors, or beyond all scaling."""
-    return [
-        f"{one.after.num_gpus:,} GPUs give less than {one.before.num_gpus:,}: fewer of the fast plans divide them, "
-        "or there is nothing left to split"
-        for one in curve.marginals
-        if one.after.tokens_per_s < one.before.tokens_per_s
-    ]
+    """Say which size first gives less than the one before: plans do not divide it, or it fails too often."""
+    for one in curve.marginals:
+        before, after = f"{one.before.num_gpus:,}", f"{one.after.num_gpus:,}"
+        if one.after.tokens_per_s < one.before.tokens_per_s:
+            return [
+                f"{after} GPUs train slower than {before}: fast plans do not divide them, or nothing is left to split"
+            ]
+        if (one.per("num_gpus", goodput=True) or 0.0) < 0:
+            return [f"{after} GPUs get less done than {before}: they fail so often that it outweighs their speed"]
+    return []
 
 
 def _rounded(count: float) -> str:

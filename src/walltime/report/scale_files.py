@@ -66,10 +66,12 @@ def _marks(found: Scaling, name: str) -> tuple[Mark, ...]:
 
 
 def _ticks(found: Scaling) -> tuple[tuple[float, str], ...]:
-    """Label some of the sizes, evenly picked."""
+    """Label powers of two, evenly picked; the sizes themselves where there are none between them."""
     sizes = sorted({point.num_gpus for point in found.points})
-    step = max(1, -(-len(sizes) // _MOST_TICKS))
-    return tuple((float(size), f"{size:,}") for size in sizes[::step])
+    first, last = sizes[0], sizes[-1]
+    powers = [2**power for power in range(last.bit_length()) if first <= 2**power <= last] or sizes
+    step = max(1, -(-len(powers) // _MOST_TICKS))
+    return tuple((float(size), f"{size:,}") for size in powers[::step])
 
 
 def write_scale(out: Path, found: Scaling) -> list[Path]:

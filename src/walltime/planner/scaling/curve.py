@@ -72,6 +72,11 @@ class Curve:
         """From how many accelerators on an added one returns less than half of what it costs, None if never."""
         return halving(self.marginals, goodput=self.counts_failures)
 
+    @cached_property
+    def halving_gpus_without_failures(self) -> float | None:
+        """The same where failures and checkpoints do not count."""
+        return halving(self.marginals)
+
     @property
     def critical(self) -> ScalePoint:
         """The possible size nearest to where the return has halved; the last one if that is nowhere."""
