@@ -16,6 +16,8 @@ from walltime.catalog import (
     parameter_sets,
     sources,
 )
+from walltime.catalog.failures import failures_record
+from walltime.catalog.ownership import ownership_record
 from walltime.catalog.power import power_record
 from walltime.catalog.prices import prices_record
 from walltime.units import format_si
@@ -27,7 +29,7 @@ _UNITS = (
     ("bytes_per_s", "B/s"),
     ("bytes", "B"),
     ("hz", "Hz"),
-    ("power_w", "W"),
+    ("_w", "W"),
 )
 _TABLE_TITLES = {"datasheet": "Datasheets", "Erdil2024": "Erdil2024: the published program's numbers"}
 
@@ -127,11 +129,33 @@ def _prices() -> str:
         ]
         for price in prices_record().price
     ]
-    return _table(["accelerator", "USD per hour", "read on", "source"], rows)
+    return _table(["accelerator", "USD per hour", "date", "source"], rows)
+
+
+def _ownership() -> str:
+    """Every purchase price, then what else is paid."""
+    record = ownership_record()
+    bought = [
+        [
+            f"`{one.accelerator}`",
+            _plain(one.what) + ("" if one.with_server else ", without a server"),
+            f"{one.usd_per_gpu.value:,.0f}",
+            str(one.date),
+            " ".join([f"{_origin(one.usd_per_gpu)}.", *_remarks("usd_per_gpu", one.usd_per_gpu)]),
+        ]
+        for one in record.purchase
+    ]
+    terms = {path: number for path, number in record.numbers().items() if "." not in path}
+    header = ["accelerator", "what", "USD a GPU", "date", "kind, source, where in it, remarks"]
+    return f"{_table(header, bought)}\n{_numbers(terms)}"
 
 
 def _power() -> str:
     return _numbers(power_record().numbers())
+
+
+def _failures() -> str:
+    return _numbers(failures_record().numbers())
 
 
 _PARTS = {
@@ -142,16 +166,21 @@ _PARTS = {
     "clusters": _clusters,
     "constants": _constants,
     "prices": _prices,
+    "ownership": _ownership,
     "power": _power,
+    "failures": _failures,
 }
 
 
 def _numbers(numbers: dict[str, Number]) -> str:
     rows = []
     for path, number in numbers.items():
-        origin = ", ".join(filter(None, [number.kind, _cite(number.source), _cited(number.locator)]))
-        rows.append([f"`{path}`", _value(path, number), " ".join([f"{origin}.", *_remarks(path, number)])])
+        rows.append([f"`{path}`", _value(path, number), " ".join([f"{_origin(number)}.", *_remarks(path, number)])])
     return _table(["number", "value", "kind, source, where in it, remarks"], rows)
+
+
+def _origin(number: Number) -> str:
+    return ", ".join(filter(None, [number.kind, _cite(number.source), _cited(number.locator)]))
 
 
 def _remarks(path: str, number: Number) -> Iterable[str]:
@@ -199,7 +228,7 @@ def _cited(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Text without meaning to Markdown."""
-    return re.sub(r"([\\`*_{}\[\]<>|$#~])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>|$#~])", r"\\\1", re.sub(r"\s+", " ", text))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -12,14 +12,27 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from walltime.api import cluster, estimate, export, limits, model, scale, search, timeline  # noqa: TC004  (by _Package)
+    from walltime.api import (  # noqa: TC004  (by _Package)
+        Terms,
+        account,
+        cluster,
+        estimate,
+        export,
+        limits,
+        model,
+        scale,
+        search,
+        timeline,
+    )
     from walltime.plan import MlpPlan, Plan  # noqa: TC004
 
 __version__ = "0.1.0"
 __all__ = [
     "MlpPlan",
     "Plan",
+    "Terms",
     "__version__",
+    "account",
     "cluster",
     "estimate",
     "export",
@@ -33,7 +46,8 @@ __all__ = [
 _VERBS = {
     **dict.fromkeys(("MlpPlan", "Plan"), "walltime.plan"),
     **dict.fromkeys(
-        ("cluster", "estimate", "export", "limits", "model", "scale", "search", "timeline"), "walltime.api"
+        ("Terms", "account", "cluster", "estimate", "export", "limits", "model", "scale", "search", "timeline"),
+        "walltime.api",
     ),
 }
 

@@ -25,6 +25,7 @@ from walltime.catalog import (
     read_toml,
 )
 from walltime.catalog.accuracy import accuracy_record
+from walltime.catalog.failures import failures_record
 from walltime.catalog.fitted import (
     fitted_ids,
     kernels_record,
@@ -33,6 +34,7 @@ from walltime.catalog.fitted import (
     passes_record,
     training_record,
 )
+from walltime.catalog.ownership import ends, ownership_record, purchases, server_price_usd_per_gpu
 from walltime.catalog.power import power_record
 from walltime.catalog.prices import price_per_gpu_hour_usd, prices_record
 from walltime.catalog.stacks import stack_ids, stack_record
@@ -81,7 +83,7 @@ CHIPS = [
 def test_every_file_is_a_record_that_loads():
     assert {"datasheet", "Erdil2024"} <= set(SETS)
     fitted = [*fitted_ids("kernels"), *fitted_ids("links"), memory_record(), passes_record(), training_record()]
-    of_every_accelerator = [prices_record(), power_record(), accuracy_record()]
+    of_every_accelerator = [prices_record(), ownership_record(), power_record(), failures_record(), accuracy_record()]
     assert len(EVERY_RECORD) + len(fitted) + len(stack_ids()) + len(of_every_accelerator) == len(TOML)
     assert len(CHIPS) > 10
 
@@ -200,7 +202,8 @@ def cited(record):
 
 
 OF_EVERY_ACCELERATOR = [
-    pytest.param("datasheet", record(), id=record.__name__) for record in (prices_record, power_record, accuracy_record)
+    pytest.param("datasheet", record(), id=record.__name__)
+    for record in (prices_record, ownership_record, power_record, failures_record, accuracy_record)
 ]
 NUMBERS = [*EVERY_RECORD, *OF_EVERY_ACCELERATOR]
 
@@ -243,7 +246,10 @@ def test_prices_are_of_accelerators_of_the_catalog_and_as_printed():
         assert price.accelerator in parameter_set("datasheet").ids(AcceleratorRecord)
         printed, *counted = (float(n) for n in re.findall(r"\d+(?:\.\d+)?", price.usd_per_gpu_hour.as_quoted))
         assert price.usd_per_gpu_hour.value == pytest.approx(printed / (counted or [1])[0])
-    keys = [(price.accelerator, price.usd_per_gpu_hour.source) for price in prices_record().price]
+    keys = [
+        (price.accelerator, price.usd_per_gpu_hour.source, price.usd_per_gpu_hour.locator)
+        for price in prices_record().price
+    ]
     assert len(set(keys)) == len(keys)
 
 
@@ -253,17 +259,40 @@ def test_a_price_is_the_median_of_the_list_prices():
     assert (price.low, price.high) == (3.20, 6.155)
     assert price.note.startswith("median of 4 list prices")
     assert "2026-08-26 to 2026-09-20" in price.note
-    assert price_per_gpu_hour_usd("v100-sxm-16gb").note.endswith("2026-09-20")
-    assert price_per_gpu_hour_usd("h800") is None
+    assert price_per_gpu_hour_usd("h200").note.endswith("2026-09-20")
+    assert price_per_gpu_hour_usd("h20") is None
 
 
-def test_power_grows_with_what_an_accelerator_does():
-    power = power_record()
-    assert power.idle_share.value < power.memory_bound_share.value < power.communication_share.value
-    assert power.communication_share.value < power.compute_share.value <= 1
-    falls = (1 - 0.0587) * 1  # fernandez2024hardware: power a GPU, and throughput, from 128 to 2,048 GPUs
-    computing = 1 - 0.3722
-    assert (falls - computing) / (1 - computing) == pytest.approx(0.842, abs=1e-3)
+def test_purchases_are_of_accelerators_of_the_catalog_and_as_printed():
+    for bought in ownership_record().purchase:
+        assert bought.accelerator in parameter_set("datasheet").ids(AcceleratorRecord)
+        number = bought.usd_per_gpu
+        if number.as_quoted:
+            printed, thousand, counted = re.search(r"(\d+(?:\.\d+)?)(k?)(?: by (\d+))?", number.as_quoted).groups()
+            assert number.value == pytest.approx(float(printed) * (1000 if thousand else 1) / int(counted or 1))
+        assert 5e3 < number.value < 1e5
+        assert bought.what.strip()
+    assert [one.date for one in purchases("h100-sxm")] == sorted(one.date for one in purchases("h100-sxm"))
+
+
+def test_the_price_of_a_server_is_the_median_of_those_known():
+    price = server_price_usd_per_gpu("h100-sxm")
+    assert price.value == pytest.approx((37080.50 + 38750) / 2)
+    assert (price.low, price.high) == (31904.63, 46875)
+    assert price.note == "median of 6 prices, 2023 to 2025"
+    assert server_price_usd_per_gpu("tpu-v5p") is None
+
+
+def test_an_accelerator_alone_is_priced_with_a_server_around_it():
+    low, usual, high = ends(ownership_record().server_per_accelerator)
+    price = server_price_usd_per_gpu("h100-pcie")
+    assert price.value == pytest.approx(24500 * usual)
+    assert (price.low, price.high) == (pytest.approx(24500 * low), pytest.approx(24500 * high))
+
+
+def test_a_number_without_a_range_is_both_of_its_ends():
+    assert ends(Number(value=2.0, kind="derived", note="1 + 1")) == (2.0, 2.0, 2.0)
+    assert ends(Number(value=2.0, kind="estimate", note="a guess", low=1.0, high=3.0)) == (1.0, 2.0, 3.0)
 
 
 GOOD = {"value": 2.0, "kind": "datasheet", "source": "nvidia2022hopper", "locator": "table 3"}

@@ -79,7 +79,8 @@ def test_the_document_adds_up(call):
     assert rate == pytest.approx(document["utilization"])
     run = document["run"]
     assert run["num_steps"] == pytest.approx(15e12 / tokens)
-    assert run["run_time_s"] == pytest.approx(run["num_steps"] * document["step_time_s"])
+    assert run["ideal_run_time_s"] == pytest.approx(run["num_steps"] * document["step_time_s"])
+    assert run["run_time_s"] == pytest.approx(run["ideal_run_time_s"] / document["account"]["effective_share"])
     assert run["gpu_hours"] == pytest.approx(run["run_time_s"] * 1024 / 3600)
 
 

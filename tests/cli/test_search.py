@@ -246,14 +246,14 @@ def test_deadline(quick):
         assert run_time_s <= float(days) * 86400
         assert found["inputs"]["deadline_s"] == float(days) * 86400
     assert sizes == sorted(sizes)
-    assert "tokens: " in quick(*lines[:-1], "--tokens", "50G").out
+    assert "without failures), " in quick(*lines[:-1], "--tokens", "50G").out
 
 
 def test_prices(quick):
     lines = (*SMALL, "--goal", "cost", "--top", "1")
-    assert "at $1.5 a GPU-hour" in quick(*lines, "--price", "1.5").out
-    assert "at $2 a GPU-hour" in quick(*lines, "--price", "9", "--price", "h100-sxm=2").out
-    assert "at $2 a GPU-hour" in quick("search", "llama-3.2-1b", "--on", "2xh20", "--batch", "8", "--price", "2").out
+    assert "at $1.50 a GPU-hour" in quick(*lines, "--price", "1.5").out
+    assert "at $2.00 a GPU-hour" in quick(*lines, "--price", "9", "--price", "h100-sxm=2").out
+    assert "at $2.00 a GPU-hour" in quick("search", "llama-3.2-1b", "--on", "2xh20", "--batch", "8", "--price", "2").out
 
 
 # Constraints: a flag for each, and what it does

@@ -23,6 +23,7 @@ KINDS = [
     "training",
     "memory",
     "prices",
+    "ownership",
     "power",
     "constants",
     "laws",

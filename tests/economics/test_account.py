@@ -53,7 +53,7 @@ def test_rows_have_every_metric_of_the_study():
 
 
 def test_what_is_not_known_is_none_and_never_zero(monkeypatch):
-    for name in ("power", "price_per_gpu_hour_usd"):
+    for name in ("power", "rental_usd_per_gpu_hour"):
         monkeypatch.setattr(f"walltime.economics.account.{name}", lambda _of: None)
     row = account(estimated()).to_rows()[0]
     unknown = {name for name, value in row.items() if value is None}

@@ -36,6 +36,6 @@ def test_bad_settings_name_the_field(text, said):
 
 def test_terms_refuse_what_cannot_be():
     with pytest.raises(BadInput, match="price of h100"):
-        Terms(price_usd_per_gpu_hour={"h100-sxm": -1.0})
+        Terms(price_usd_per_gpu_hour={"h100-sxm": float("nan")})
     with pytest.raises(BadInput, match="puee"):
         Terms(settings={"power.puee": 1.0})

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from walltime import hardware
+from walltime.economics.account import reliability_of
 from walltime.engines.known_cluster import known_cluster
 from walltime.engines.stack import stack
 from walltime.planner import Question
@@ -75,3 +76,9 @@ def everything(asked):
         new_search(asked, one).search(keeper, ("time", "memory", "energy"))
         found += [Known(one, *values) for values in keeper.found]
     return found
+
+
+def interrupted_s(one):
+    """What a step takes with its share of interruptions [s], of an option or of a `Known` plan."""
+    failing = reliability_of(TRAINING, one.cluster, stack("megatron-core"))
+    return one.time_s / float(failing.effective_share(one.plan.num_gpus))

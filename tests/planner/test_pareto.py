@@ -2,20 +2,22 @@
 
 import pytest
 
+from walltime.economics.terms import Terms
 from walltime.planner import GOALS, recommend
 from walltime.planner.pareto import pareto
 from walltime.problems import BadInput
 
-from .small import TRAINING, cluster, everything, question
+from .small import TRAINING, cluster, everything, interrupted_s, question
 
 CLUSTERS = (cluster(2), cluster(4), cluster(4, "accelerator.memory=0.03x", name="b200"))
 PRICES_USD = {"h100-sxm": 2.0, "b200": 3.5}
+TERMS = Terms(price_usd_per_gpu_hour=PRICES_USD)
 HOUR_S = 3600
 
 
 @pytest.fixture(scope="module")
 def asked():
-    return question(*CLUSTERS, price_usd_per_gpu_hour=PRICES_USD, tokens=100 * TRAINING.batch_tokens)
+    return question(*CLUSTERS, terms=TERMS, tokens=100 * TRAINING.batch_tokens)
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +60,16 @@ def test_front_is_that_of_every_plan(asked, known, goals):
 
 def test_front_keeps_the_deadline(asked, known):
     """Goals of which time is none: what is as good by them, and in time, is found."""
-    fastest = min(one.time_s for one in known)
+    fastest = min(interrupted_s(one) for one in known)
     for slack in (1.01, 1.5):
         in_time = question(
-            *CLUSTERS, price_usd_per_gpu_hour=PRICES_USD, tokens=asked.tokens, deadline_s=100 * fastest * slack
+            *CLUSTERS,
+            terms=TERMS,
+            tokens=asked.tokens,
+            deadline_s=100 * fastest * slack,
         )
         front = pareto(in_time, ("memory", "gpus"))
-        points = [values(one, ("memory", "gpus")) for one in known if one.time_s <= fastest * slack]
+        points = [values(one, ("memory", "gpus")) for one in known if interrupted_s(one) <= fastest * slack]
         assert {tuple(float(f"{one.value(g)[0]:.9g}") for g in ("memory", "gpus")) for one in front} == front_of(points)
 
 

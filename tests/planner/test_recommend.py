@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from walltime.catalog.prices import price_per_gpu_hour_usd
+from walltime.economics.terms import Terms
 from walltime.plan import PlanBatch
 from walltime.planner import GOALS, recommend
 from walltime.planner.answer import plan_complexity
@@ -13,10 +14,11 @@ from walltime.problems import BadInput
 from walltime.search.constraints import Constraints
 from walltime.search.keep import complexity
 
-from .small import TRAINING, cluster, everything, question
+from .small import TRAINING, cluster, everything, interrupted_s, question
 
 CLUSTERS = (cluster(4), cluster(8), cluster(4, "accelerator.memory=0.03x", name="b200"))
 PRICES_USD = {"h100-sxm": 2.0, "b200": 3.5}
+TERMS = Terms(price_usd_per_gpu_hour=PRICES_USD)
 HOUR_S = 3600
 
 
@@ -45,7 +47,7 @@ def best_of(known, goal):
 @pytest.mark.parametrize("goal", GOALS)
 @pytest.mark.parametrize("software", ["megatron-core", "torchtitan"])
 def test_best_by_every_goal_over_several_clusters(goal, software):
-    asked = question(*CLUSTERS, software=software, goal=goal, price_usd_per_gpu_hour=PRICES_USD)
+    asked = question(*CLUSTERS, software=software, goal=goal, terms=TERMS)
     answer, best = recommend(asked), best_of(every_plan(software), goal)
     assert answer.best.value(goal)[0] == pytest.approx(value(best, goal), rel=1e-9)
     if goal == "gpus":
@@ -56,7 +58,7 @@ def test_best_by_every_goal_over_several_clusters(goal, software):
 @pytest.mark.parametrize("goal", GOALS)
 @pytest.mark.parametrize("software", ["megatron-core", "torchtitan"])
 def test_the_simplest_of_what_is_as_good_is_recommended(goal, software):
-    asked = question(software=software, goal=goal, price_usd_per_gpu_hour=PRICES_USD)
+    asked = question(software=software, goal=goal, terms=TERMS)
     answer, known = recommend(asked), everything(asked)
     by = "time" if goal == "gpus" else goal
     bar = value(best_of(known, by), by) * (1 + answer.tie)
@@ -98,16 +100,16 @@ def test_options_fit_and_keep_what_was_asked_free():
 
 def test_tokens_make_a_run_of_steps():
     answer = recommend(question(tokens=1000 * TRAINING.batch_tokens))
-    assert answer.best.run_time_s == pytest.approx(1000 * answer.best.time_s)
+    assert answer.best.run_time_s == pytest.approx(1000 * interrupted_s(answer.best))
 
 
 @pytest.mark.parametrize("goal", GOALS)
 def test_the_best_that_meets_a_deadline(goal):
-    asked = question(*CLUSTERS, goal=goal, tokens=TRAINING.batch_tokens * 100, price_usd_per_gpu_hour=PRICES_USD)
+    asked = question(*CLUSTERS, goal=goal, tokens=TRAINING.batch_tokens * 100, terms=TERMS)
     known = every_plan("megatron-core")
-    fastest = min(one.time_s for one in known)
+    fastest = min(interrupted_s(one) for one in known)
     for slack in (1.0001, 1.3):
-        in_time = [one for one in known if one.time_s <= fastest * slack]
+        in_time = [one for one in known if interrupted_s(one) <= fastest * slack]
         answer = recommend(replace(asked, deadline_s=100 * fastest * slack))
         assert answer, f"a plan meets the deadline: {in_time[0].plan}"
         assert answer.best.value(goal)[0] == pytest.approx(value(best_of(in_time, goal), goal), rel=1e-9)
@@ -135,7 +137,7 @@ def test_fewest_accelerators_that_meet_a_deadline():
 
 
 def test_prices_are_those_that_were_asked_else_the_catalogs():
-    asked = question(*CLUSTERS, goal="cost", price_usd_per_gpu_hour={"h100-sxm": 1.25})
+    asked = question(*CLUSTERS, goal="cost", terms=Terms(price_usd_per_gpu_hour={"h100-sxm": 1.25}))
     listed = float(price_per_gpu_hour_usd("b200").value)
     prices = {one.cluster.accelerator.id: one.price_usd_per_gpu_hour for one in recommend(asked).options}
     assert prices == {"h100-sxm": 1.25, "b200": listed}
@@ -144,7 +146,7 @@ def test_prices_are_those_that_were_asked_else_the_catalogs():
 def test_a_dear_accelerator_is_not_recommended_for_cost():
     dear, cheap = {"h100-sxm": 100.0, "b200": 1.0}, {"h100-sxm": 1.0, "b200": 100.0}
     for prices, chip in ((dear, "b200"), (cheap, "h100-sxm")):
-        answer = recommend(question(*CLUSTERS, goal="cost", price_usd_per_gpu_hour=prices))
+        answer = recommend(question(*CLUSTERS, goal="cost", terms=Terms(price_usd_per_gpu_hour=prices)))
         assert answer.recommended.cluster.accelerator.id == chip
 
 

@@ -232,8 +232,8 @@ def test_better_hardware_never_lowers_throughput(better, per_gpu):
 
 
 def test_prices_of_the_question_are_those_of_the_account():
-    asked = question(cluster(4), price_usd_per_gpu_hour={"h100-sxm": 5.0})
-    [point] = scale(ScaleQuestion(asked, terms=Terms(price_usd_per_gpu_hour={"h100-sxm": 1.0}))).points
+    asked = question(cluster(4), terms=Terms(price_usd_per_gpu_hour={"h100-sxm": 5.0}))
+    [point] = scale(ScaleQuestion(asked)).points
     assert point.metrics["usd_per_hour"] == 20
 
 

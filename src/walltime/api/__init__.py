@@ -1,4 +1,4 @@
-"""The verbs from Python: `model`, `cluster`, `estimate`, `timeline`, `search`, `scale`, `export`, `limits`."""
+"""The verbs from Python: `model`, `cluster`, `estimate`, `account`, `timeline`, `search`, `scale`, `export`, ..."""
 
 from walltime.api.frontiers import limits
 from walltime.api.names import (
@@ -17,11 +17,15 @@ from walltime.api.names import (
 from walltime.api.plans import search
 from walltime.api.sizes import scale
 from walltime.api.steps import estimate, export, timeline
+from walltime.economics.account import account
+from walltime.economics.terms import Terms
 
 __all__ = [
     "PREFERRED",
     "USUAL_SEQ_LEN",
     "USUAL_STACK",
+    "Terms",
+    "account",
     "cluster",
     "estimate",
     "export",

@@ -5,6 +5,7 @@ from typing import Any, NoReturn, overload
 
 from walltime.api.names import USUAL_STACK, reading, usual_seq_len
 from walltime.api.names import model as _model
+from walltime.economics.terms import USUAL_TERMS, Terms
 from walltime.engines import Assumptions
 from walltime.engines.known_cluster import known_cluster
 from walltime.engines.stack import Stack
@@ -43,7 +44,7 @@ def search(
     min_free_bytes: float = ...,
     tokens: float | None = ...,
     deadline_s: float | None = ...,
-    price_usd_per_gpu_hour: Mapping[str, float] | None = ...,
+    terms: Terms = ...,
     progress: Callable[[int, int], None] | None = ...,
 ) -> Answer: ...
 
@@ -66,7 +67,7 @@ def search(
     min_free_bytes: float = 0.0,
     tokens: float | None = None,
     deadline_s: float | None = None,
-    price_usd_per_gpu_hour: Mapping[str, float] | None = None,
+    terms: Terms = USUAL_TERMS,
     progress: Callable[[int, int], None] | None = None,
 ) -> MlpPlan | Answer:
     """Return the best plans for a real model as an `Answer`; for one of the theory's models the fastest plan.
@@ -96,8 +97,9 @@ def search(
         Memory that must stay free on the fullest accelerator. [B]
     tokens, deadline_s
         Tokens of the whole run, and how long it may take. [s]
-    price_usd_per_gpu_hour
-        Prices by accelerator; list prices by default. [$/h]
+    terms
+        Rented or owned, prices, power, failures: ``wt.Terms(price_usd_per_gpu_hour={"h100-sxm": 2.5})``; list prices
+        and the catalog's numbers by default.
     progress
         Called with clusters searched and clusters in all.
 
@@ -132,7 +134,7 @@ def search(
         least=least,
         most=most,
         min_free_bytes=min_free_bytes,
-        price_usd_per_gpu_hour=price_usd_per_gpu_hour,
+        terms=terms,
         goal=goal,
         precisions=tuple(values_of("precision", precisions)),
         top=top,
@@ -154,7 +156,7 @@ def planner_question(
     least: Mapping[str, int] | None,
     most: Mapping[str, int] | None,
     min_free_bytes: float,
-    price_usd_per_gpu_hour: Mapping[str, float] | None,
+    terms: Terms,
     **others: Any,
 ) -> Question:
     """Return a question for the planner from what `search` takes; ``others`` are fields of `Question`."""
@@ -162,18 +164,15 @@ def planner_question(
         _check_cluster(one)
     if fix is not None and not isinstance(fix, Mapping):
         raise BadInput(f"fix={fix!r} must map fields of a plan to values. Valid: fix={{'tp': 8}}.")
-    prices = price_usd_per_gpu_hour
-    if prices is not None and not isinstance(prices, Mapping):
-        raise BadInput(
-            f"price_usd_per_gpu_hour={prices!r} must map accelerators to prices. Valid: {{'h100-sxm': 2.5}}."
-        )
+    if not isinstance(terms, Terms):
+        raise BadInput(f"terms={terms!r} must be wt.Terms. Valid: wt.Terms(owned=True), for example.")
     allowed = {name: values_of(name, value) for name, value in (fix or {}).items()}
     return Question(
         training=training,
         clusters=tuple(known_cluster(one) for one in clusters),
         stack=stack if isinstance(stack, Stack) else _stack(stack or USUAL_STACK),
         constraints=Constraints(allowed, least or {}, most or {}, min_free_bytes),
-        price_usd_per_gpu_hour=prices or {},
+        terms=terms,
         **others,
     )
 

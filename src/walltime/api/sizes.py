@@ -33,7 +33,6 @@ def scale(
     least: Mapping[str, int] | None = None,
     most: Mapping[str, int] | None = None,
     min_free_bytes: float = 0.0,
-    price_usd_per_gpu_hour: Mapping[str, float] | None = None,
     terms: Terms = USUAL_TERMS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scaling:
@@ -50,10 +49,8 @@ def scale(
         Strong scaling: sequences in a step, at every size.
     batch_per_gpu
         Weak scaling: sequences of an accelerator in a step: 2, 0.125 or "1/8".
-    seq_len, stack, precisions, fix, least, most, min_free_bytes, price_usd_per_gpu_hour
+    seq_len, stack, precisions, fix, least, most, min_free_bytes, terms
         As for `search`.
-    terms
-        Rented or owned, and numbers that are known better than the catalog's.
     progress
         Called with sizes searched and sizes in all.
 
@@ -84,10 +81,10 @@ def scale(
         least=least,
         most=most,
         min_free_bytes=min_free_bytes,
-        price_usd_per_gpu_hour=price_usd_per_gpu_hour,
+        terms=terms,
         precisions=tuple(values_of("precision", precisions)),
     )
-    found = _scale(ScaleQuestion(question, per_gpu, terms), progress)
+    found = _scale(ScaleQuestion(question, per_gpu), progress)
     require_possible(found)
     return found
 

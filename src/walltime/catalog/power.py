@@ -1,13 +1,35 @@
-"""``power.toml``: what share of its power limit an accelerator draws, by what it does."""
+"""``power.toml``: what accelerators, nodes, networks and buildings draw, each number beside its provenance."""
 
 import functools
+from typing import NamedTuple
 
 from walltime.catalog.loader import convert, data_root, read_toml
-from walltime.catalog.schema import PowerRecord
+from walltime.catalog.schema import NodeRecord, Number, PowerRecord
+
+
+class Draws(NamedTuple):
+    """What an accelerator draws by what it does, as shares of its board power limit."""
+
+    idle: Number
+    compute: Number
+    memory_bound: Number
+    communication: Number
 
 
 @functools.cache
 def power_record() -> PowerRecord:
-    """Return the shares of the board power limit when idle, computing, moving memory and communicating."""
+    """Return everything that is known of power."""
     path = data_root() / "power.toml"
     return convert(read_toml(path), PowerRecord, path)
+
+
+def draws(accelerator_id: str) -> Draws:
+    """Return the draws of an accelerator of the catalog: its own where they are known, else those of the default."""
+    record = power_record()
+    own = record.accelerator.get(accelerator_id, record.default)
+    return Draws(*(getattr(own, f"{name}_share") or getattr(record.default, f"{name}_share") for name in Draws._fields))
+
+
+def node_of(accelerator_id: str) -> NodeRecord | None:
+    """Return the node that an accelerator usually sits in; None where nobody says what that draws."""
+    return next((node for node in power_record().node.values() if accelerator_id in node.accelerators), None)

@@ -178,11 +178,37 @@ class StudyRecord(_Record, frozen=True):
 
 
 class PriceRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One list price of a rented accelerator, and when it was read."""
+    """One list price of a rented accelerator, and of when it is or when it was read."""
 
     accelerator: str
     date: datetime.date
     usd_per_gpu_hour: Number
+
+
+class PurchaseRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one accelerator cost to buy, and when: with its share of a server, or alone."""
+
+    accelerator: str
+    what: str
+    date: datetime.date
+    usd_per_gpu: Number
+    with_server: bool = True
+
+
+class OwnershipRecord(_Record, frozen=True):
+    """``ownership.toml``: what is paid for accelerators that are owned, besides what they cost."""
+
+    network_share: Number
+    server_per_accelerator: Number
+    years: Number
+    residual_share: Number
+    interest_per_year: Number
+    maintenance_per_year: Number
+    hosting_usd_per_kw_month: Number
+    provisioned_per_board_limit: Number
+    electricity_usd_per_kwh: Number
+    used_share: Number
+    purchase: list[PurchaseRecord]
 
 
 class PricesRecord(_Record, frozen=True):
@@ -200,10 +226,55 @@ class AccuracyRecord(_Record, frozen=True):
     memory_median_error: Number
 
 
-class PowerRecord(_Record, frozen=True):
-    """``power.toml``: shares of an accelerator's power limit that it draws, by what it does."""
+class DrawRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What an accelerator draws, as shares of its board power limit; what is not said is that of the default."""
 
-    idle_share: Number
-    compute_share: Number
-    memory_bound_share: Number
-    communication_share: Number
+    idle_share: Number | None = None
+    compute_share: Number | None = None
+    memory_bound_share: Number | None = None
+    communication_share: Number | None = None
+
+
+class NodeRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A node: the most that all of it draws. The first of its accelerators is the one that it was rated with."""
+
+    name: str
+    accelerators: list[str]
+    num_accelerators: int
+    max_w: Number
+
+
+class FabricRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Switches and optics between nodes: a port of a switch and an end of a link [W], and how many levels are usual."""
+
+    switch_ports: Number
+    port_bytes_per_s: Number
+    port_w: Number
+    transceiver_w: Number
+    usual_levels: Number
+
+
+class SiteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where accelerators stand: what the building takes besides, and what a kWh emits."""
+
+    pue: Number
+    grid_kg_per_kwh: Number
+
+
+class PowerRecord(_Record, frozen=True):
+    """``power.toml``: what accelerators, nodes and networks draw, and what building and grid make of it."""
+
+    default: DrawRecord
+    accelerator: dict[str, DrawRecord]
+    host_fraction: Number
+    node: dict[str, NodeRecord]
+    fabric: FabricRecord
+    site: SiteRecord
+    grid: dict[str, Number]
+
+    def __post_init__(self) -> None:
+        """The default has all four draws, and nodes have accelerators."""
+        if any(getattr(self.default, name) is None for name in self.default.__struct_fields__):
+            raise ValueError("`default` needs " + ", ".join(self.default.__struct_fields__))
+        if any(node.num_accelerators < 1 or not node.accelerators for node in self.node.values()):
+            raise ValueError("a node needs `accelerators` and a `num_accelerators` of at least 1")

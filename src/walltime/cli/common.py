@@ -92,11 +92,11 @@ _IN_RUN_FILES = {
 _IN_FILES_OF_REAL_MODELS = {
     **dict.fromkeys(("on", "parameters", "precision", "engine", "model", "schedule", "sharding"), _TEXT),
     **dict.fromkeys(("cp_algorithm", "order", "stack", "attention", "convention"), _TEXT),
-    "set": _TEXTS,
+    **dict.fromkeys(("set", "price"), _TEXTS),
     **dict.fromkeys(("batch_tokens", "tokens"), _QUANTITY),
     **dict.fromkeys(("seq_len", "batch", "tp", "cp", "dp", "pp", "ep", "etp", "vpp", "micro_batch", "shard"), _WHOLE),
     "gradient_bytes": _WHOLE,
-    **dict.fromkeys(("sequence_parallel", "reshard", "offload_optimizer", "explain"), _YES_NO),
+    **dict.fromkeys(("sequence_parallel", "reshard", "offload_optimizer", "owned", "explain"), _YES_NO),
     **dict.fromkeys(("recompute", "timeline"), _TEXT_OR_YES_NO),
     "recompute_layers": _NUMBER,
 }

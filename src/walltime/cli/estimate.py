@@ -18,6 +18,7 @@ from walltime.cli.common import (
     read_scenario,
     reading_options,
 )
+from walltime.cli.terms import terms_options
 from walltime.cli.timeline import ON_TERMINAL, is_drawing
 from walltime.interop.huggingface import is_config
 from walltime.plan import RECOMPUTES
@@ -35,7 +36,7 @@ _OF_THEORY = (
 _OF_REAL_MODELS = (
     *("batch", "tokens", "cp", "etp", "vpp", "micro_batch", "shard", "sharding", "recompute_layers", "order"),
     *("sequence_parallel", "reshard", "cp_algorithm", "offload_optimizer", "gradient_bytes"),
-    *("stack", "attention", "convention", "explain", "timeline"),
+    *("stack", "attention", "convention", "price", "owned", "explain", "timeline"),
 )
 _ENGINES = ("erdil", "transformer")
 
@@ -89,7 +90,7 @@ def plan_options(*, theory: bool) -> Callable[[Any], Any]:
 
 real_options = options(
     _number_option("batch", "Sequences in a step; or give --batch-tokens."),
-    click.option("--tokens", metavar="TOKENS", help="Tokens of the whole run, e.g. 15T, for days and GPU-hours."),
+    click.option("--tokens", metavar="TOKENS", help="Tokens of the whole run, e.g. 15T, for days, cost and energy."),
     _number_option("cp", "Context parallelism."),
     _number_option("etp", "Tensor parallelism inside an expert: 1 (default) or tp."),
     _number_option("vpp", "Model chunks a pipeline stage holds (interleaving). Default 1."),
@@ -128,6 +129,7 @@ real_options = options(
 )
 @plan_options(theory=True)
 @real_options
+@terms_options
 @click.option("--explain", is_flag=True, default=None, help="What each part is, and what its numbers stand on.")
 @click.option(
     "--timeline",

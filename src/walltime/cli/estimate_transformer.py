@@ -9,7 +9,9 @@ import click
 from walltime import api
 from walltime.cli.common import cluster_inputs, emit_json, texts
 from walltime.cli.question import Question, question, run_warnings
+from walltime.cli.terms import terms_of
 from walltime.cli.timeline import asked_timeline
+from walltime.economics.account import Account, account
 from walltime.engines.nearest import nearest_plans_that_fit
 from walltime.engines.transformer import TransformerEstimate
 from walltime.plan import Plan
@@ -18,7 +20,6 @@ from walltime.report.transformer import (
     Context,
     explanation_text,
     missing_bytes,
-    run_gpu_hours,
     transformer_text,
 )
 from walltime.units import format_si, format_time
@@ -34,7 +35,8 @@ def run(values: Mapping[str, Any], *, as_json: bool) -> None:
     around = Neighbourhood(asked.training, asked.plan, asked.cluster.accelerator.id, asked.stack.id)
     warnings = [*asked.notes, *run_warnings(asked), *around.beyond()]
     published = published_run(asked.training, asked.plan, asked.cluster.accelerator.id)
-    context = Context(around.nearest(), asked.tokens, published)
+    costs = account(result, terms_of(values, [asked.cluster]))
+    context = Context(costs, around.nearest(), asked.tokens, published)
     instead = None if result.fits[0] else _nearest_plan(asked)
     shown = asked_timeline(values, result)
     if as_json:
@@ -134,7 +136,8 @@ def _document(result: TransformerEstimate, context: Context, instead: Plan | Non
         "tokens_per_s_per_gpu": float(result.tokens_per_s[0] / result.plans.num_gpus[0]),
         "parts_s": {name: float(part[0]) for name, part in result.parts_s.items()},
         "busy_s": {name: float(part[0]) for name, part in result.busy_s.items()},
-        "run": _run_document(result) if context.tokens is not None else None,
+        "account": context.account.to_rows()[0],
+        "run": _run_document(context.account) if context.tokens is not None else None,
         "fits": row["fits"],
         "memory_bytes_per_gpu": {name: float(part[0]) for name, part in result.memory_bytes.items()},
         "memory_needed_bytes_per_gpu": float(result.needed_bytes[0]),
@@ -158,9 +161,9 @@ def _published_document(run: Case) -> dict[str, Any]:
     }
 
 
-def _run_document(result: TransformerEstimate) -> dict[str, float]:
-    run_time_s = float(result.run_time_s[0])
-    return {"num_steps": result.num_steps, "run_time_s": run_time_s, "gpu_hours": run_gpu_hours(result)}
+def _run_document(account: Account) -> dict[str, Any]:
+    whole = {name: None if values is None else float(values[0]) for name, values in account.run().items()}
+    return {"num_steps": account.estimate.num_steps, **whole}
 
 
 def _nearby_document(near: Nearby) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Any
 from walltime import api
 from walltime.catalog import DATASHEET
 from walltime.catalog.fitted import fitted_ids, training_record
-from walltime.cli.common import resolve_cluster, typed
+from walltime.cli.common import resolve_cluster, texts, typed
+from walltime.economics.terms import is_setting
 from walltime.engines.known_cluster import known_cluster
 from walltime.engines.stack import ATTENTION_KERNELS, Stack, stack
 from walltime.hardware import Cluster
@@ -76,7 +77,9 @@ def real_cluster(values: Mapping[str, Any], notes: list[str]) -> Cluster:
     numbers = typed(values, "parameters", str, DATASHEET)
     if numbers != DATASHEET:
         raise BadInput(f"parameters={numbers} are the theory's numbers. Valid for real models: {DATASHEET}.")
-    cluster = resolve_cluster({**values, "parameters": DATASHEET, "precision": None}, needs_count=True)
+    of_hardware = [text for text in texts(values, "set") if not is_setting(text)]
+    values = {**values, "parameters": DATASHEET, "precision": None, "set": of_hardware}
+    cluster = resolve_cluster(values, needs_count=True)
     if cluster.network.id not in fitted_ids("links"):
         notes.append(
             f"the network of {cluster.name} was not measured: it is taken for one like the accelerator's usual"

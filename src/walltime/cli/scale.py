@@ -122,7 +122,7 @@ def _inputs(asked: AskedScale) -> dict[str, Any]:
         "stack": question.stack.id,
         "precisions": list(dict.fromkeys(p for cluster in question.clusters for p in question.precisions_on(cluster))),
         "constraints": [constraints.said(name) for name in constraints.names()],
-        "terms": vars(scaling.account_terms),
+        "terms": vars(question.terms),
     }
 
 

@@ -8,7 +8,6 @@ from typing import Any
 from walltime.api import is_path
 from walltime.cli.common import texts, typed
 from walltime.cli.search_question import RANGE, search_question
-from walltime.economics.terms import Terms, is_setting, settings
 from walltime.planner.scaling import MODES, ScaleQuestion, sequences_per_gpu
 from walltime.planner.sizes import doublings
 from walltime.problems import BadInput, unknown
@@ -49,12 +48,8 @@ def scale_question(values: Mapping[str, Any]) -> AskedScale:
     per_gpu = _batch_per_gpu(values)
     for on in texts(values, "on"):
         _check_range(on)
-    hardware = [text for text in texts(values, "set") if not is_setting(text)]
-    terms = Terms(settings=settings(text for text in texts(values, "set") if is_setting(text)))
-    asked = search_question(
-        {**values, "set": hardware, "batch": values["batch"] if per_gpu is None else 1}, _between(values)
-    )
-    return AskedScale(asked.model, ScaleQuestion(asked.question, per_gpu, terms), asked.notes)
+    asked = search_question({**values, "batch": values["batch"] if per_gpu is None else 1}, _between(values))
+    return AskedScale(asked.model, ScaleQuestion(asked.question, per_gpu), asked.notes)
 
 
 def _check_range(on: str) -> None:

@@ -247,7 +247,7 @@ def _plan(asked: Asked, one: Option) -> dict[str, Any]:
     return {
         "cluster": one.cluster.id,
         **row,
-        "run_time_s": None if asked.question.tokens is None else row["run_time_s"],
+        "run_time_s": None if asked.question.tokens is None else one.run_time_s,
         "cost_usd_per_token": one.cost_usd_per_token,
         "energy_j_per_token": one.energy_j_per_token,
         "command": run_command(_run(asked, one), "estimate"),

@@ -3,6 +3,7 @@
 import click
 
 from walltime.cli.common import options
+from walltime.cli.terms import terms_options
 
 NUMBERS = {
     "tp": "Tensor parallelism",
@@ -42,9 +43,7 @@ _degree_options = options(
     ),
 )
 requirement_options = options(
-    click.option(
-        "--price", multiple=True, metavar="[CHIP=]USD", help="Dollars a GPU-hour. Default: list prices (repeat)."
-    ),
+    terms_options,
     click.option("--stack", metavar="NAME", help="Training software. Default megatron-core."),
     click.option("--attention", metavar="KERNEL", help="Instead of the stack's: unfused, flash2, flash3, ..."),
     click.option("--precision", metavar="NAME[,NAME...]", help="Number formats that are allowed. Default: 16-bit."),

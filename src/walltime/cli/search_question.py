@@ -9,13 +9,14 @@ from walltime import api
 from walltime.cli.common import texts, typed
 from walltime.cli.question import given_batch, real_cluster, seq_len_of, software_of
 from walltime.cli.search_options import NUMBERS
+from walltime.cli.terms import terms_of
 from walltime.hardware import Cluster
 from walltime.plan import Plan
 from walltime.planner import GOALS, Question
 from walltime.planner.sizes import sizes
 from walltime.problems import BadInput, unknown
 from walltime.search.constraints import DEGREES, FIELDS, INNER_DEGREES, Constraints
-from walltime.units import LARGEST_COUNT, LARGEST_SIZE, format_count, parse_quantity, positive, whole, whole_in
+from walltime.units import LARGEST_COUNT, LARGEST_SIZE, format_count, parse_quantity, whole, whole_in
 from walltime.workload import Training
 
 RANGE = re.compile(r"([\d_,]+)\s*\.\.\s*([\d_,]+)\s*x\s*(.+)")
@@ -91,7 +92,7 @@ def search_question(values: Mapping[str, Any], between: Between = sizes) -> Aske
         top=whole(typed(values, "top", int, Question.top), "top", LARGEST_SIZE),
         tokens=None if tokens is None else parse_quantity(str(tokens), "tokens", "tokens"),
         deadline_s=None if deadline is None else parse_quantity(str(deadline), "seconds", "deadline"),
-        price_usd_per_gpu_hour=dict(_prices(values, clusters)),
+        terms=terms_of(values, clusters),
     )
     return Asked(name, question, notes)
 
@@ -116,20 +117,6 @@ def _clusters(on: str, values: Mapping[str, Any], notes: list[str], between: Bet
     cluster = real_cluster({**values, "on": f"{first}x{match[3]}"}, notes)
     for count in between(first, last, cluster):
         yield cluster.with_num_gpus(count)
-
-
-def _prices(values: Mapping[str, Any], clusters: tuple[Cluster, ...]) -> Iterator[tuple[str, float]]:
-    """Yield prices: of an accelerator (``h100-sxm=2.5``), or of all (``2.5``)."""
-    for text in texts(values, "price"):
-        name, separator, price = text.rpartition("=")
-        try:
-            usd = positive(float(price), "price", text)
-        except ValueError:
-            raise BadInput(f"price={text!r} is not dollars a GPU-hour. Valid: 2.50, or h100-sxm=2.50.") from None
-        chips = [cluster.accelerator.id for cluster in clusters]
-        if separator and api.cluster(name).accelerator.id not in chips:
-            raise BadInput(f"price={text}: {name} is not among the clusters. Valid: {', '.join(dict.fromkeys(chips))}.")
-        yield from ((chip, usd) for chip in ([api.cluster(name).accelerator.id] if separator else chips))
 
 
 # The batch

@@ -20,6 +20,7 @@ from walltime.catalog import (
     parameter_sets,
     sources,
 )
+from walltime.catalog.ownership import ownership_record
 from walltime.catalog.power import power_record
 from walltime.catalog.prices import prices_record
 from walltime.cli import show_engine
@@ -89,6 +90,16 @@ def _price_rows() -> list[Row]:
     ]
 
 
+def _ownership_rows() -> list[Row]:
+    record = ownership_record()
+    terms = [{"id": name, **_number_row(number)} for name, number in record.numbers().items() if "." not in name]
+    bought = [
+        {"id": one.accelerator, "date": one.date.isoformat(), "what": one.what, **_number_row(one.usd_per_gpu)}
+        for one in record.purchase
+    ]
+    return [*terms, *bought]
+
+
 def _power_rows() -> list[Row]:
     return [{"id": name, **_number_row(number)} for name, number in power_record().numbers().items()]
 
@@ -106,6 +117,7 @@ _KINDS: dict[str, Callable[[], list[Row]]] = {
     "stacks": show_engine.stack_rows,
     **{kind: functools.partial(show_engine.fitted_rows, kind) for kind in show_engine.FITTED_KINDS},
     "prices": _price_rows,
+    "ownership": _ownership_rows,
     "power": _power_rows,
     "constants": _constant_rows,
     "laws": _law_rows,
@@ -125,8 +137,9 @@ def command(what: str | None, name: str | None, parameters: str | None, as_json:
     """What is in the catalog, and says who?
 
     WHAT is a kind (accelerators, efficiencies, networks, clusters, models, stacks, kernels, links, training, memory,
-    prices, power, constants, laws, assumptions, schedules, parameter-sets, sources) or a name; with a NAME, every
-    number of it and where it is from. Fitted numbers (kernels, links, training, memory) say on how many rows, how well.
+    prices, ownership, power, constants, laws, assumptions, schedules, parameter-sets, sources) or a name; with a NAME,
+    every number of it and where it is from. Fitted numbers (kernels, links, training, memory) say on how many rows, how
+    well.
     The NAME of a model may be the path of a Hugging Face config.json, of its folder, or of a TOML file.
 
     \b

@@ -1,18 +1,22 @@
 """An estimate as whoever pays sees it: throughput, time by kind, power, energy, cost, goodput of each plan."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from walltime.arrays import Floats
-from walltime.catalog.prices import price_per_gpu_hour_usd
-from walltime.economics.cost import Ownership, ownership
+from walltime.arrays import Floats, Numeric
+from walltime.economics.cost import Ownership, ownership, rental_usd_per_gpu_hour
+from walltime.economics.known_reliability import checkpoint_bytes, reliability
 from walltime.economics.power import Power, power
-from walltime.economics.reliability import Reliability, reliability
+from walltime.economics.reliability import Reliability
 from walltime.economics.terms import USUAL_TERMS, Terms
+from walltime.engines.stack import Stack
 from walltime.engines.transformer import TransformerEstimate
+from walltime.hardware import Cluster
+from walltime.workload import Training
 
 _COMPUTE = ("matmul", "attention", "memory_bound", "optimizer")
 _COMMUNICATION = ("tp_comm", "cp_comm", "ep_comm", "pp_comm", "dp_comm")
@@ -33,12 +37,15 @@ class Account:
         What an hour of an accelerator costs, rented or owned.
     reliability
         How often training stops.
+    owned
+        Whether the price is that of owning.
     """
 
     estimate: TransformerEstimate
     power: Power | None
     price_usd_per_gpu_hour: Floats | None
     reliability: Reliability | None
+    owned: bool = False
 
     # Throughput
 
@@ -138,6 +145,32 @@ class Account:
         """Tokens a second of the whole cluster, failures and checkpoints included. [tokens/s]"""
         return None if self.effective_share is None else self.estimate.tokens_per_s * self.effective_share
 
+    # The whole run
+
+    @property
+    def run_time_s(self) -> Floats:
+        """Time of all the estimate's steps, interruptions included. [s]"""
+        ideal_s = self.estimate.run_time_s
+        return ideal_s if self.effective_share is None else ideal_s / self.effective_share
+
+    def run(self) -> dict[str, Floats | None]:
+        """Return what the estimate's steps take and cost together, interruptions included, (plans,) or None each.
+
+        Cost and energy are of accelerators that are held and drawing until the run is done: what is lost to failures
+        is paid for.
+        """
+        time_s = self.run_time_s
+        gpu_hours = time_s * self.num_gpus / _HOUR_S
+        energy_kwh = None if self.facility_w is None else self.facility_w * self.num_gpus * time_s / _JOULES_PER_KWH
+        return {
+            "ideal_run_time_s": self.estimate.run_time_s,
+            "run_time_s": time_s,
+            "gpu_hours": gpu_hours,
+            "cost_usd": None if self.price_usd_per_gpu_hour is None else self.price_usd_per_gpu_hour * gpu_hours,
+            "facility_energy_kwh": energy_kwh,
+            "carbon_kg": None if self.power is None or energy_kwh is None else energy_kwh * self.power.grid_kg_per_kwh,
+        }
+
     # Rows
 
     def to_rows(self) -> list[dict[str, Any]]:
@@ -189,18 +222,28 @@ def account(estimate: TransformerEstimate, terms: Terms = USUAL_TERMS) -> Accoun
     """Return an estimate as whoever pays sees it, on the given terms."""
     cluster = estimate.cluster
     drawn = terms.applied("power", power(cluster))
-    failing = terms.applied("failures", reliability(cluster, estimate.training, estimate.stack))
-    return Account(estimate, drawn, _price(estimate, drawn, terms), failing)
+    failing = reliability_of(
+        estimate.training, cluster.with_num_gpus(int(np.max(estimate.plans.num_gpus))), estimate.stack, terms
+    )
+    price = price_usd_per_gpu_hour(cluster, estimate.parts_s, terms)
+    hourly = None if price is None else price + np.zeros(len(estimate))
+    return Account(estimate, drawn, hourly, failing, terms.owned)
 
 
-def _price(estimate: TransformerEstimate, drawn: Power | None, terms: Terms) -> Floats | None:
-    """Return what an hour of an accelerator costs under each plan. [$/h]"""
-    chip, one = estimate.cluster.accelerator.id, np.ones(len(estimate))
+def reliability_of(training: Training, cluster: Cluster, stack: Stack, terms: Terms = USUAL_TERMS) -> Reliability:
+    """Return how often a training on a whole cluster stops, and what that costs it, on the given terms."""
+    found: Reliability = terms.applied("failures", reliability(cluster, checkpoint_bytes(training.model, stack)))
+    return found
+
+
+def price_usd_per_gpu_hour(cluster: Cluster, parts_s: Mapping[str, Numeric], terms: Terms) -> Numeric | None:
+    """Return what an hour of an accelerator costs, rented or owned, while it runs steps of the given parts. [$/h]"""
+    chip = cluster.accelerator.id
     if chip in terms.price_usd_per_gpu_hour:
-        return terms.price_usd_per_gpu_hour[chip] * one
+        return terms.price_usd_per_gpu_hour[chip]
     if not terms.owned:
-        rent = price_per_gpu_hour_usd(chip)
-        return None if rent is None else float(rent.value) * one
-    own: Ownership | None = terms.applied("cost", ownership(estimate.cluster))
-    at_meter = None if drawn is None else drawn.facility_w(estimate.parts_s)
+        return rental_usd_per_gpu_hour(chip)
+    own: Ownership | None = terms.applied("cost", ownership(cluster))
+    drawn: Power | None = terms.applied("power", power(cluster))
+    at_meter = None if drawn is None else drawn.facility_w(parts_s)
     return None if own is None or at_meter is None else own.usd_per_gpu_hour(at_meter)

@@ -1,27 +1,61 @@
-"""STUB until the power helper's module lands: same names, same meaning."""
+"""What an accelerator and its share of node, network and building draw, and what that emits."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 
 from walltime.arrays import Floats, Numeric
 from walltime.catalog import DATASHEET, AcceleratorRecord, parameter_set
-from walltime.catalog.power import power_record
+from walltime.catalog.power import draws, node_of, power_record
 from walltime.engines.step import PARTS
 from walltime.hardware import Cluster
+from walltime.hardware.network import Network
+from walltime.physics.power import fabric_power_w, fat_tree_levels, host_power_w, mean_power_w
+from walltime.problems import BadInput
 
-_DRAWS = {
+J_PER_KWH = 3.6e6
+
+_DRAWN = {
     **dict.fromkeys(("matmul", "attention"), "compute_w"),
     **dict.fromkeys(("memory_bound", "optimizer"), "memory_bound_w"),
-    **dict.fromkeys(("tp_comm", "cp_comm", "ep_comm", "pp_comm", "dp_comm", "bubble"), "communication_w"),
-    **dict.fromkeys(("host", "overhead"), "idle_w"),
+    **dict.fromkeys(("tp_comm", "cp_comm", "ep_comm", "pp_comm", "dp_comm"), "communication_w"),
+    **dict.fromkeys(("bubble", "host", "overhead"), "idle_w"),
 }
+"""What is drawn in each part of a step. In a bubble a receive spins without traffic, which hardly costs power."""
+
+_LEAST = {"limit_w": 1.0, "pue": 1.0}
+"""The least that a field may be; that of the others is nothing."""
 
 
 @dataclass(frozen=True)
 class Power:
-    """Of one accelerator and its share of node, network and building. [W] unless said."""
+    """Of one accelerator and its share of node, network and building. [W] unless said
+
+    Plain numbers, to be changed with `dataclasses.replace`; where they are from: `walltime.catalog.power`.
+
+    Raises
+    ------
+    BadInput
+        A negative or endless number, or a PUE below 1.
+
+    Attributes
+    ----------
+    limit_w
+        Board power limit: no draw counts for more.
+    idle_w, compute_w, memory_bound_w, communication_w
+        Of the board, by what it does.
+    host_w
+        Share of the rest of its node: processors, memory, fans, network cards, NVLink switches. None: not known.
+    network_w
+        Share of switches and optics between nodes. None: not known.
+    pue
+        Power usage effectiveness: what the building takes in over what its machines do.
+    grid_kg_per_kwh
+        CO2 (equivalent) of the grid. [kg/kWh]
+    """
 
     limit_w: float
     idle_w: float
@@ -33,30 +67,87 @@ class Power:
     pue: float
     grid_kg_per_kwh: float
 
-    @property
+    def __post_init__(self) -> None:
+        """Refuse a number that no accelerator, node, building or grid can have."""
+        for field in fields(self):
+            value, least = getattr(self, field.name), _LEAST.get(field.name, 0.0)
+            if value is not None and not (least <= value < math.inf):
+                raise BadInput(f"{field.name}={value} is not possible. Valid: a finite number of at least {least:g}.")
+
+    @cached_property
     def part_powers_w(self) -> dict[str, float]:
-        """Draw in each part of a step. [W]"""
-        return {name: getattr(self, _DRAWS[name]) for name in PARTS}
+        """What a board draws in each part of a step, by `walltime.engines.step.PARTS`. [W]"""
+        return {name: float(min(getattr(self, _DRAWN[name]), self.limit_w)) for name in PARTS}
 
     def board_w(self, parts_s: Mapping[str, Numeric]) -> Floats:
-        """Mean draw of a board over a step, (plans,). [W]"""
-        draws = self.part_powers_w
-        return np.asarray(
-            sum(draws[name] * part for name, part in parts_s.items()) / np.add.reduce(list(parts_s.values()))
-        )
+        """Mean power of a board over a step of these parts, (plans,). [W]"""
+        return mean_power_w(parts_s, self.part_powers_w, self.limit_w)
 
     def facility_w(self, parts_s: Mapping[str, Numeric]) -> Floats | None:
-        """Draw at the meter for each accelerator, (plans,). [W]"""
+        """Mean power of an accelerator with its share of node, network and building, (plans,); None: not known. [W]"""
         if self.host_w is None or self.network_w is None:
             return None
-        return (self.board_w(parts_s) + self.host_w + self.network_w) * self.pue
+        return np.asarray((self.board_w(parts_s) + self.host_w + self.network_w) * self.pue)
+
+    def carbon_kg(self, energy_j: Numeric) -> Numeric:
+        """CO2 (equivalent) that the grid emits for so much energy of the building. [kg]"""
+        return energy_j / J_PER_KWH * self.grid_kg_per_kwh
 
 
 def power(cluster: Cluster) -> Power | None:
-    """Return what is drawn on a cluster; None if its accelerator's limit is not known."""
-    limit = parameter_set(DATASHEET).get(AcceleratorRecord, cluster.accelerator.id).power_w
-    if limit is None:
+    """Return what an accelerator of a cluster draws; None if its power limit is not known.
+
+    Parameters
+    ----------
+    cluster
+        With its number of accelerators, which decides how many levels of switches there are; without, three.
+
+    Examples
+    --------
+    >>> from walltime.hardware import cluster
+    >>> found = power(cluster("h100-sxm", 2048))
+    >>> found.limit_w, found.idle_w, round(found.host_w), found.network_w
+    (700.0, 133.0, 345, 72.0)
+    """
+    chip = parameter_set(DATASHEET).find(AcceleratorRecord, cluster.accelerator.id)
+    if chip is None or chip.power_w is None:
         return None
-    record, watts = power_record(), float(limit.value)
-    shares = (record.idle_share, record.compute_share, record.memory_bound_share, record.communication_share)
-    return Power(watts, *(watts * float(share.value) for share in shares), 200.0, 30.0, 1.2, 0.37)
+    limit_w, site = float(chip.power_w.value), power_record().site
+    idle_w, compute_w, memory_bound_w, communication_w = (limit_w * share.value for share in draws(chip.id))
+    return Power(
+        limit_w=limit_w,
+        idle_w=idle_w,
+        compute_w=compute_w,
+        memory_bound_w=memory_bound_w,
+        communication_w=communication_w,
+        host_w=_host_w(chip.id),
+        network_w=_network_w(cluster.network, cluster.num_gpus),
+        pue=float(site.pue.value),
+        grid_kg_per_kwh=float(site.grid_kg_per_kwh.value),
+    )
+
+
+def _host_w(accelerator_id: str) -> float | None:
+    """Return the share of one accelerator in the rest of its node, None where nobody says what that draws. [W]"""
+    node = node_of(accelerator_id)
+    rated = None if node is None else parameter_set(DATASHEET).get(AcceleratorRecord, node.accelerators[0]).power_w
+    if node is None or rated is None:
+        return None
+    fraction = power_record().host_fraction.value
+    return host_power_w(float(node.max_w.value), node.num_accelerators, float(rated.value), float(fraction))
+
+
+def _network_w(network: Network, num_gpus: int | None) -> float:
+    """Return the share of one accelerator in switches and optics of the outermost level. [W]
+
+    None are needed where all accelerators are in one group of the level below.
+    """
+    fabric = power_record().fabric
+    if num_gpus is None:
+        levels = int(fabric.usual_levels.value)
+    elif network.level_sizes and num_gpus <= math.prod(network.level_sizes):
+        levels = 0
+    else:
+        levels = fat_tree_levels(num_gpus, int(fabric.switch_ports.value))
+    of_port = network.bytes_per_s[-1] / fabric.port_bytes_per_s.value
+    return of_port * fabric_power_w(levels, float(fabric.port_w.value), float(fabric.transceiver_w.value))

@@ -12,6 +12,7 @@ from walltime.units import parse_quantity, positive
 
 ROOMS: Mapping[str, Any] = {"power": Power, "cost": Ownership, "failures": Reliability}
 """Where a setting's path starts, and the record whose field it names."""
+_COUNTS = ("gpus_per_node", "spare_nodes")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Terms:
         """Return a record of a room with the numbers that are set there; None stays None."""
         prefix = f"{room}."
         given = {path.removeprefix(prefix): value for path, value in self.settings.items() if path.startswith(prefix)}
-        return replace(record, **given) if record is not None and given else record
+        whole = {name: int(value) for name, value in given.items() if name in _COUNTS}
+        return replace(record, **given | whole) if record is not None and given else record
 
 
 USUAL_TERMS = Terms()
@@ -99,6 +101,8 @@ def _names(room: str) -> list[str]:
 
 def _check(path: str, value: float) -> float:
     """Refuse what is not finite or negative, and shares above one."""
+    if path.endswith(_COUNTS) and value % 1 != 0:
+        raise BadInput(f"{path}={value:g} must be a whole number.")
     if "share" in path and not 0 <= value <= 1:
         raise BadInput(f"{path}={value:g} must be between 0 and 1.")
     if path == "power.pue" and not value >= 1:

@@ -4,24 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from walltime.catalog import DATASHEET, AcceleratorRecord, parameter_set
-from walltime.catalog.power import power_record
-from walltime.catalog.prices import price_per_gpu_hour_usd
+from walltime.arrays import Floats
+from walltime.economics.account import Account, account, price_usd_per_gpu_hour
+from walltime.economics.power import power
 from walltime.engines.step import PARTS
 from walltime.engines.transformer import TransformerEstimate, estimate
 from walltime.hardware import Cluster
 from walltime.plan import Plan, PlanBatch
 from walltime.planner.question import Goal, Question
 from walltime.problems import BadInput
-
-_HOUR_S = 3600
-_DRAWS = {
-    **dict.fromkeys(("matmul", "attention"), "compute_share"),
-    **dict.fromkeys(("memory_bound", "optimizer"), "memory_bound_share"),
-    **dict.fromkeys(("tp_comm", "cp_comm", "ep_comm", "pp_comm", "dp_comm", "bubble"), "communication_share"),
-    **dict.fromkeys(("host", "overhead"), "idle_share"),
-}
-"""What an accelerator draws in each part of a step. Waiting for another stage is waiting inside a communication."""
+from walltime.search.plan_search import Criterion
 
 
 @dataclass(frozen=True)
@@ -34,17 +26,14 @@ class Option:
         What is meant.
     estimate
         Of this one plan.
-    price_usd_per_gpu_hour
-        Of the accelerator; None if nobody says. [$/h]
-    power_w
-        Of an accelerator in each part of a step; None if its limit is not known. [W]
+    account
+        The estimate as whoever pays sees it.
     """
 
     cluster: Cluster
     plan: Plan
     estimate: TransformerEstimate
-    price_usd_per_gpu_hour: float | None
-    power_w: Mapping[str, float] | None
+    account: Account
 
     @cached_property
     def time_s(self) -> float:
@@ -58,8 +47,8 @@ class Option:
 
     @property
     def run_time_s(self) -> float:
-        """Time of the whole run. [s]"""
-        return float(self.estimate.run_time_s[0])
+        """Time of the whole run, interruptions included. [s]"""
+        return float(self.account.run_time_s[0])
 
     @property
     def utilization(self) -> float:
@@ -82,19 +71,19 @@ class Option:
         return float(self.estimate.tokens_per_s[0])
 
     @property
+    def price_usd_per_gpu_hour(self) -> float | None:
+        """What an hour of an accelerator costs; None if nobody says. [$/h]"""
+        return _only(self.account.price_usd_per_gpu_hour)
+
+    @property
     def cost_usd_per_token(self) -> float | None:
-        """Rent of the accelerators for one token. [$]"""
-        if self.price_usd_per_gpu_hour is None:
-            return None
-        return self.plan.num_gpus * self.price_usd_per_gpu_hour / _HOUR_S / self.tokens_per_s
+        """Cost of the accelerators for one token. [$]"""
+        return _only(self.account.cost_usd_per_token)
 
     @property
     def energy_j_per_token(self) -> float | None:
         """Energy of the accelerators for one token, without hosts, network and cooling. [J]"""
-        if self.power_w is None:
-            return None
-        step_j = sum(self.power_w[name] * part_s for name, part_s in self.parts_s.items())
-        return self.plan.num_gpus * step_j / (self.tokens_per_s * self.time_s)
+        return _only(self.account.energy_j_per_token)
 
     def value(self, goal: Goal) -> tuple[float, float]:
         """Return what is to be least, and the step time, which decides among equals.
@@ -123,22 +112,24 @@ def option(question: Question, cluster: Cluster, plan: Plan) -> Option:
     """Return one plan of a question, estimated."""
     plans = PlanBatch.of([plan])
     found = estimate(question.training, cluster, plans, question.stack, num_steps=question.num_steps)
-    return Option(cluster, plan, found, price_usd(question, cluster), part_powers_w(cluster))
+    return Option(cluster, plan, found, account(found, question.terms))
 
 
-def price_usd(question: Question, cluster: Cluster) -> float | None:
-    """Return the price of a GPU-hour: as asked, else the catalog's. [$/h]"""
-    asked = question.price_usd_per_gpu_hour.get(cluster.accelerator.id)
-    if asked is not None:
-        return asked
-    number = price_per_gpu_hour_usd(cluster.accelerator.id)
-    return None if number is None else float(number.value)
+def weights(question: Question, cluster: Cluster) -> dict[Criterion, Mapping[str, float]]:
+    """Return what a second of each part of a step weighs: watts of an accelerator, and dollars if it is owned.
+
+    Energy and cost of a step are sums over its parts, so a search by weighted parts finds the least of either. A rented
+    accelerator costs the same whatever it does.
+    """
+    drawn = question.terms.applied("power", power(cluster))
+    if drawn is None:
+        return {}
+    found: dict[Criterion, Mapping[str, float]] = {"energy": drawn.part_powers_w}
+    by_part = {name: price_usd_per_gpu_hour(cluster, {name: 1.0}, question.terms) for name in PARTS}
+    if all(price is not None for price in by_part.values()):
+        found["cost"] = {name: float(price) for name, price in by_part.items() if price is not None}
+    return found
 
 
-def part_powers_w(cluster: Cluster) -> dict[str, float] | None:
-    """Return what an accelerator draws in each part of a step, None if its limit is not known. [W]"""
-    limit = parameter_set(DATASHEET).get(AcceleratorRecord, cluster.accelerator.id).power_w
-    if limit is None:
-        return None
-    shares = power_record()
-    return {name: float(limit.value * getattr(shares, _DRAWS[name]).value) for name in PARTS}
+def _only(values: Floats | None) -> float | None:
+    return None if values is None else float(values[0])

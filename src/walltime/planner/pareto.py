@@ -9,7 +9,7 @@ from walltime.planner.site import new_search
 from walltime.problems import unknown
 from walltime.search.keep import Front
 
-_WITHIN_A_CLUSTER = ("time", "memory", "energy")
+_WITHIN_A_CLUSTER = ("time", "memory", "energy", "cost")
 
 
 def pareto(
@@ -17,7 +17,7 @@ def pareto(
 ) -> list[Option]:
     """Return the plans of all clusters than which none is as good by every goal and better by one.
 
-    On one cluster the number of accelerators is the same for all and cost goes with time, so the search there keeps
+    On one cluster the number of accelerators is the same for all and rent goes with time, so the search there keeps
     the front of the others; the front of the fronts is that of all.
 
     Parameters
@@ -43,7 +43,9 @@ def pareto(
         if goal not in GOALS:
             raise unknown("goal in --pareto", goal, GOALS)
     by_time = question.deadline_s is not None or {"cost", "gpus"} & {*goals}
-    criteria = [name for name in _WITHIN_A_CLUSTER if name in goals or (name == "time" and by_time)]
+    rented = {"cost"} if not question.terms.owned else set()
+    wanted = {*goals} - rented | ({"time"} if by_time else set())
+    criteria = [name for name in _WITHIN_A_CLUSTER if name in wanted]
     found: list[Option] = []
     clusters = distinct(question.clusters)
     for number, cluster in enumerate(clusters, 1):

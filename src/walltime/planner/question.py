@@ -1,11 +1,11 @@
 """What is asked of the planner: a training, the clusters it may run on, what is best, and what is required."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from walltime.catalog import DATASHEET, AcceleratorRecord, parameter_set
+from walltime.economics.terms import USUAL_TERMS, Terms
 from walltime.engines.calibration import kernels
 from walltime.engines.stack import Stack
 from walltime.hardware import Cluster
@@ -45,9 +45,9 @@ class Question:
     tokens
         Of the whole run; None if that is not asked.
     deadline_s
-        How long the whole run may take; needs ``tokens``. [s]
-    price_usd_per_gpu_hour
-        Prices by accelerator, instead of the catalog's. [$/h]
+        How long the whole run may take, interruptions included; needs ``tokens``. [s]
+    terms
+        On what terms accelerators are had: prices, rented or owned, power, failures.
     """
 
     training: Training
@@ -59,7 +59,7 @@ class Question:
     top: int = 10
     tokens: float | None = None
     deadline_s: float | None = None
-    price_usd_per_gpu_hour: Mapping[str, float] = field(default_factory=dict)
+    terms: Terms = USUAL_TERMS
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
@@ -73,10 +73,9 @@ class Question:
         if self.tokens is not None:
             positive(self.tokens, "tokens")
         chips = {cluster.accelerator.id for cluster in self.clusters}
-        for chip, usd in self.price_usd_per_gpu_hour.items():
+        for chip in self.terms.price_usd_per_gpu_hour:
             if chip not in chips and parameter_set(DATASHEET).get(AcceleratorRecord, chip).id != chip:
                 raise BadInput(f"price of {chip}: an alias. Valid: {', '.join(sorted(chips))}.")
-            positive(usd, f"price of {chip}")
         for precision in self.precisions:
             if precision not in PRECISIONS:
                 raise unknown("precision", precision, PRECISIONS)
@@ -109,5 +108,5 @@ class Question:
 
     @property
     def most_step_s(self) -> float:
-        """Step time with which the run ends at the deadline; infinity if there is none. [s]"""
+        """Step time with which a run without failures ends at the deadline; infinity if there is none. [s]"""
         return math.inf if self.deadline_s is None else self.deadline_s / self.num_steps

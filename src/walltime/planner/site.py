@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from walltime.economics.account import reliability_of
 from walltime.hardware import Cluster
 from walltime.plan import Plan
-from walltime.planner.option import Option, option, part_powers_w
+from walltime.planner.option import Option, option, weights
 from walltime.planner.question import Question
 from walltime.search.keep import Best, Kept
 from walltime.search.plan_search import Criterion, PlanSearch
@@ -33,10 +34,10 @@ class Site:
 
 
 def criterion(question: Question) -> Criterion:
-    """Return what plans on one cluster are compared by: there, cost goes with time."""
-    if question.goal == "memory":
-        return "memory"
-    return "energy" if question.goal == "energy" else "time"
+    """Return what plans on one cluster are compared by: there, rent goes with time."""
+    if question.goal == "cost":
+        return "cost" if question.terms.owned else "time"
+    return "time" if question.goal == "gpus" else question.goal
 
 
 def new_search(question: Question, cluster: Cluster) -> PlanSearch:
@@ -47,13 +48,17 @@ def new_search(question: Question, cluster: Cluster) -> PlanSearch:
         question.stack,
         constraints=question.constraints,
         precisions=question.precisions_on(cluster),
-        weights=part_powers_w(cluster),
+        weights=weights(question, cluster),
     )
 
 
 def searched(question: Question, search: PlanSearch, tie: float) -> Site:
     """Return what a search finds, of plans as good as the best within ``tie`` the simplest."""
-    best = Best(question.top, tie, most=question.most_step_s)
+    most_step_s = question.most_step_s
+    if question.deadline_s is not None:
+        failing = reliability_of(question.training, search.cluster, question.stack, question.terms)
+        most_step_s *= float(failing.effective_share(search.num_gpus))
+    best = Best(question.top, tie, most=most_step_s)
     own: Criterion = criterion(question)
     also_time = own != "time" and question.deadline_s is not None
     search.search(best, (own, "time") if also_time else (own,))

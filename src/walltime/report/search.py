@@ -7,6 +7,7 @@ from walltime.plan import Plan
 from walltime.planner import Answer, Option, Question
 from walltime.planner.answer import rejections
 from walltime.planner.reasons import Binding, Elasticity, Survival, losing_parts
+from walltime.report.account import account_lines
 from walltime.report.terminal import table
 from walltime.report.transformer import PARTS, nearby_text
 from walltime.search.plan_search import Counts
@@ -137,36 +138,12 @@ def _recommendation(answer: Answer, reasons: Reasons) -> str:
         f"  MFU        {one.utilization:.1%}   tokens/s {format_count(one.tokens_per_s)}",
         f"  memory     {format_si(one.needed_bytes, 'B', 3)} of "
         f"{format_si(float(estimate.memory_capacity_bytes[0]), 'B', 3)} usable on the fullest accelerator",
-        *_economy(one),
-        *_run(answer, one),
+        *account_lines(one.account, answer.question.tokens),
         f"  why this   {_why(answer)}",
         *_fiction(one, reasons),
         *_survival(answer, reasons.survival),
     ]
     return "\n".join(lines)
-
-
-def _economy(one: Option) -> list[str]:
-    said = []
-    if one.cost_usd_per_token is not None:
-        said.append(
-            f"${one.cost_usd_per_token * _MILLION:,.3g} a million tokens at ${one.price_usd_per_gpu_hour:g} a GPU-hour"
-        )
-    if one.energy_j_per_token is not None:
-        said.append(f"{one.energy_j_per_token:,.3g} J a token on the accelerators")
-    return [f"  cost       {'; '.join(said)}"] if said else []
-
-
-def _run(answer: Answer, one: Option) -> list[str]:
-    if answer.question.tokens is None:
-        return []
-    hours = one.run_time_s / 3600 * one.plan.num_gpus
-    price = one.price_usd_per_gpu_hour
-    cost = f", ${format_si(hours * price, '').replace(' ', '')}" if price else ""
-    return [
-        f"  run        {format_si(answer.question.tokens, '').replace(' ', '')} tokens: {one.run_time_s / _DAY_S:,.3g} "
-        f"days, {format_si(hours, '').replace(' ', '')} GPU-hours{cost}"
-    ]
 
 
 def _why(answer: Answer) -> str:

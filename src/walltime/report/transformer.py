@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from walltime.catalog.fitted import FittedBlock, kernels_record, links_record, training_record
+from walltime.economics.account import Account
 from walltime.engines.transformer import TransformerEstimate
 from walltime.engines.transformer_memory import RECLAIMABLE
 from walltime.plan import Plan
+from walltime.report.account import account_lines
 from walltime.report.terminal import bar, table
 from walltime.units import format_count, format_si, format_time
 from walltime.validate.cases import Case
@@ -15,7 +17,7 @@ from walltime.workload.parameters import num_active_parameters, num_parameters
 
 _BAR = 24
 _WIDEST = 60
-_HOUR_S, _DAY_S = 3600, 86400
+_HOUR_S = 3600
 PARTS = {
     "matmul": ("matmuls", "linear layers, experts, embedding and output layer"),
     "attention": ("attention", "scores, softmax and weighted values, or the fused kernel"),
@@ -39,6 +41,8 @@ class Context:
 
     Attributes
     ----------
+    account
+        The estimate as whoever pays sees it.
     nearby
         Measured rows nearest to the question.
     tokens
@@ -47,6 +51,7 @@ class Context:
         What a paper printed of this very run, None if none did.
     """
 
+    account: Account
     nearby: Sequence[Nearby] = ()
     tokens: float | None = None
     published: Case | None = None
@@ -55,11 +60,6 @@ class Context:
 def missing_bytes(result: TransformerEstimate) -> float:
     """Return how much memory the fullest accelerator lacks, 0 if the plan fits [B]."""
     return max(0.0, float(result.needed_bytes[0] - result.memory_capacity_bytes[0]))
-
-
-def run_gpu_hours(result: TransformerEstimate) -> float:
-    """Return the accelerator-hours of the whole run [h]."""
-    return float(result.run_time_s[0] * result.plans.num_gpus[0]) / _HOUR_S
 
 
 def transformer_text(result: TransformerEstimate, context: Context) -> str:
@@ -121,13 +121,7 @@ def _headline(result: TransformerEstimate, context: Context) -> str:
         f"  memory     {format_si(needed, 'B', 3)} of {format_si(there, 'B', 3)} usable on the fullest accelerator: "
         f"{fits}",
     ]
-    if context.tokens is not None:
-        days, gpu_hours = float(result.run_time_s[0]) / _DAY_S, run_gpu_hours(result)
-        lines.append(
-            f"  run        {_short_count(context.tokens)} tokens, {format_count(result.num_steps)} steps: "
-            f"{days:,.3g} days, {_short_count(gpu_hours)} GPU-hours"
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, *account_lines(context.account, context.tokens)])
 
 
 def _part_rows(result: TransformerEstimate) -> list[list[str]]:

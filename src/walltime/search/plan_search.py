@@ -24,7 +24,7 @@ from walltime.search.layouts import Rows, allowed_layouts, with_micro_batches
 from walltime.search.space import Branch, Space
 from walltime.workload import Training
 
-Criterion = Literal["time", "memory", "energy"]
+Criterion = Literal["time", "memory", "energy", "cost"]
 """What plans are compared by: the step [s], memory of the fullest accelerator [B], weighted parts of the step."""
 _FIRST_ROWS = 48  # rows that are looked at first, whose best is a good bar for the rest
 _GROWTH = 8  # rows of a block over those of the block before
@@ -69,7 +69,8 @@ class PlanSearch:
     precisions
         Number formats that are tried.
     weights
-        What a second of each part of a step weighs by the criterion ``energy``: watts of an accelerator, say.
+        What a second of each part of a step weighs by the criteria ``energy`` and ``cost``: watts of an accelerator,
+        dollars; as much as any other second where it is not said.
 
     Raises
     ------
@@ -85,13 +86,14 @@ class PlanSearch:
         *,
         constraints: Constraints = UNCONSTRAINED,
         precisions: Sequence[Precision] = ("bf16",),
-        weights: Mapping[str, float] | None = None,
+        weights: Mapping[Criterion, Mapping[str, float]] | None = None,
     ) -> None:
         if cluster.num_gpus is None:
             raise BadInput("search needs a cluster with a number of accelerators.")
         self.training, self.cluster, self.stack, self.constraints = training, cluster, stack, constraints
         self.num_gpus: int = cluster.num_gpus
-        self.weights = weights or dict.fromkeys(PARTS, 1.0)
+        alike = dict.fromkeys(PARTS, 1.0)
+        self.weights: dict[Criterion, Mapping[str, float]] = {"energy": alike, "cost": alike, **(weights or {})}
         self.numbers = calibration(cluster, stack.id)
         self.memory = memory_numbers(stack.id)
         self.capacity_bytes = usable_bytes(cluster) - constraints.min_free_bytes
@@ -193,7 +195,8 @@ class PlanSearch:
 
     def _bounds(self, time_s: Floats, needed: Floats, criteria: Sequence[Criterion]) -> Floats:
         """Return lower bounds on the criteria from those on time and memory, (criteria, rows)."""
-        of_criterion = {"time": time_s, "memory": needed, "energy": time_s * min(self.weights.values())}
+        of_criterion: dict[Criterion, Floats] = {"time": time_s, "memory": needed}
+        of_criterion |= {name: time_s * min(weights.values()) for name, weights in self.weights.items()}
         return np.array([of_criterion[criterion] for criterion in criteria])
 
     def _search_rows(
@@ -246,9 +249,10 @@ class PlanSearch:
 
     def _values(self, step: StepTime, otherwise: Floats, criteria: Sequence[Criterion]) -> Floats:
         """Return the criteria of steps, of memory what is given, (criteria, plans)."""
-        values = {"time": step.time_s}
-        if "energy" in criteria:
-            values["energy"] = np.asarray(sum(self.weights[name] * part for name, part in step.parts_s.items()))
+        values: dict[Criterion, Floats] = {"time": step.time_s}
+        for criterion in set(criteria) & set(self.weights):
+            weights = self.weights[criterion]
+            values[criterion] = np.asarray(sum(weights[name] * part for name, part in step.parts_s.items()))
         return np.array([values.get(name, known) for name, known in zip(criteria, otherwise, strict=True)])
 
 

@@ -1,8 +1,8 @@
 """One size: its fastest plan, and what that gives and takes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
-from walltime.economics.account import Account, account
 from walltime.hardware import Cluster
 from walltime.planner.answer import Answer
 from walltime.planner.option import Option
@@ -25,8 +25,6 @@ class ScalePoint:
         Sequences of a step; None if they are not a whole number.
     answer
         Of the planner; None if nothing was asked, for want of a whole batch.
-    account
-        Of the fastest plan; None if there is none.
     why_not
         Why there is none; empty otherwise.
     """
@@ -34,7 +32,6 @@ class ScalePoint:
     cluster: Cluster
     batch_seqs: int | None
     answer: Answer | None
-    account: Account | None
     why_not: str = ""
 
     @property
@@ -45,7 +42,7 @@ class ScalePoint:
     @property
     def is_possible(self) -> bool:
         """Whether there is a plan."""
-        return self.account is not None
+        return self.option is not None
 
     @property
     def option(self) -> Option | None:
@@ -64,10 +61,10 @@ class ScalePoint:
             usd_per_hour=columns["usd_per_hour"],
         )
 
-    @property
+    @cached_property
     def metrics(self) -> dict[str, float | None]:
-        """Every metric of the account by name; empty if there is no plan."""
-        return {} if self.account is None else self.account.to_rows()[0]
+        """Every metric of the fastest plan's account by name; empty if there is no plan."""
+        return {} if self.option is None else self.option.account.to_rows()[0]
 
 
 def scale_point(asked: ScaleQuestion, cluster: Cluster) -> ScalePoint:
@@ -77,12 +74,9 @@ def scale_point(asked: ScaleQuestion, cluster: Cluster) -> ScalePoint:
         num_gpus = cluster.num_gpus or 1
         seqs = float((asked.batch_per_gpu or 1) * num_gpus)
         why = f"{asked.batch_per_gpu} sequences on each of {num_gpus:,} GPUs are {seqs:,g}, not a whole batch"
-        return ScalePoint(cluster, None, None, None, why)
+        return ScalePoint(cluster, None, None, why)
     answer = recommend(question)
-    batch = question.training.batch_seqs
-    if not answer:
-        return ScalePoint(cluster, batch, answer, None, why_no_plan(answer))
-    return ScalePoint(cluster, batch, answer, account(answer.best.estimate, asked.account_terms))
+    return ScalePoint(cluster, question.training.batch_seqs, answer, "" if answer else why_no_plan(answer))
 
 
 def why_no_plan(answer: Answer) -> str:

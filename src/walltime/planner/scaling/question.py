@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
-from walltime.economics.terms import USUAL_TERMS, Terms
 from walltime.hardware import Cluster
 from walltime.planner.question import Question
 from walltime.problems import BadInput
@@ -27,24 +26,15 @@ class ScaleQuestion:
         What holds at every size. Its clusters are the sizes; its batch is that of strong scaling.
     batch_per_gpu
         Sequences of an accelerator and step in weak scaling; None for strong scaling.
-    terms
-        On what terms accelerators are had. Prices of the question go before those of the terms.
     """
 
     question: Question
     batch_per_gpu: Fraction | None = None
-    terms: Terms = USUAL_TERMS
 
     @property
     def mode(self) -> Mode:
         """Whether the batch grows with the cluster."""
         return "strong" if self.batch_per_gpu is None else "weak"
-
-    @property
-    def account_terms(self) -> Terms:
-        """The terms with the prices of the question."""
-        prices = {**self.terms.price_usd_per_gpu_hour, **self.question.price_usd_per_gpu_hour}
-        return replace(self.terms, price_usd_per_gpu_hour=prices)
 
     def batch_seqs(self, num_gpus: int) -> int | None:
         """Return the sequences of a step on so many accelerators; None if they are not a whole number."""
