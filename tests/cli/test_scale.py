@@ -32,7 +32,7 @@ def test_the_command_of_the_question(walltime):
     for section in (
         "llama-3.2-1b: 1.236B parameters",
         "strong scaling: 64 sequences of 4,096 tokens, 262,144 tokens a step at every size; stack megatron-core",
-        "on DGX H100 SuperPOD",
+        "on DGX H100 SuperPOD, rented at $",
         "tokens/s  per GPU    MFU  exposed  W/GPU  tokens/J  $/Gtoken  effective  added returns",
         "GPUs added",
         "fastest plan",
@@ -69,16 +69,26 @@ def test_one_size(call):
     assert "what a tenth more gives at 2 GPUs" in done.out
 
 
-def test_what_is_not_known_is_said_and_not_zero(call):
-    done = call(*MODEL, "--on", "8..16xh800", *BATCH, *FEWER)
+def test_prices_that_are_not_known_are_said_and_not_zero(call):
+    asked = (*MODEL, "--on", "8..16xa800", *BATCH, *FEWER)
+    done = call(*asked)
     assert done.code == 0
-    assert "not known" in done.out
+    assert "of which no price is known" in done.out
     assert "cost an hour not known" in done.out
-    assert "prices not known" in done.out
-    rows = curve(call(*MODEL, "--on", "8..16xh800", *BATCH, *FEWER, "--json"))["points"]
-    assert {row["usd_per_hour"] for row in rows} == {None}
-    priced = curve(call(*MODEL, "--on", "8..16xh800", *BATCH, *FEWER, "--price", "2", "--json"))["points"]
+    assert "failures counted, prices not known" in done.out
+    assert {row["usd_per_hour"] for row in curve(call(*asked, "--json"))["points"]} == {None}
+    priced = curve(call(*asked, "--price", "2", "--json"))["points"]
     assert [row["usd_per_hour"] for row in priced] == [16, 32]
+
+
+def test_power_that_is_not_known_is_said_and_not_zero(call, monkeypatch):
+    monkeypatch.setattr("walltime.economics.account.power", lambda _: None)
+    done = call(*STRONG)
+    assert done.code == 0
+    assert "power not known" in done.out
+    row = curve(call(*STRONG, "--json"))["points"][-1]
+    assert row["board_power_w"] is row["tokens_per_j"] is row["marginal_tokens_per_j"] is None
+    assert row["return_share"] > 0
 
 
 def test_no_size_is_possible(call):
@@ -146,6 +156,12 @@ def test_several_clusters_and_more_in_a_doubling(call):
     found = document(call(*MODEL, *on, *BATCH, "--tp", "1", "--pp", "1", "--fix", "sharding=zero1", "--json"))
     sizes = [[point["num_gpus"] for point in one["points"]] for one in found["curves"]]
     assert sizes == [[2, 3, 4, 8], [2]]
+
+
+def test_owned(call):
+    rented, owned = (curve(call(*STRONG, *more, "--json"))["points"][0] for more in ((), ("--owned",)))
+    assert owned["usd_per_hour"] != rented["usd_per_hour"]
+    assert "owned at $" in call(*STRONG, "--owned").out
 
 
 def test_economics_are_settings(call):
@@ -224,6 +240,7 @@ REFUSED = {
     f"{ON} --batch 16 --stack torchtitn": "Did you mean 'torchtitan'?",
     f"{ON} --batch 16 --tp 1.5": "whole number",
     f"{ON} --batch 16 --fix sharding=zero4": "Did you mean 'zero3'?",
+    f"{ON} --batch 16 --price 2 --owned": "owned and price both say what an hour costs.",
     f"{ON} --batch 16 --price nan": "price=nan must be a positive, finite number.",
     f"{ON} --batch 16 --set network.latency=nanx": "network.latency='nanx' is not a quantity.",
     f"{ON} --batch 16 --set power.pue=0.5": "power.pue=0.5 must be at least 1",

@@ -22,7 +22,7 @@ def scale_text(found: Scaling) -> str:
     sections = [_heading(found)]
     for curve in found.curves:
         sections += [
-            f"on {curve.cluster.name}",
+            f"on {curve.cluster.name}{_price(curve)}",
             _metrics(curve),
             _added(curve),
             _plans(curve),
@@ -44,6 +44,18 @@ def _heading(found: Scaling) -> str:
         "for each GPU and step"
     )
     return training_lines(asked.question, batch)
+
+
+def _price(curve: Curve) -> str:
+    """Say at what price a GPU-hour is had, and how; empty if that is not known."""
+    accounts = [point.option.account for point in curve.possible if point.option]
+    prices = [point.metrics["usd_per_gpu_hour"] for point in curve.possible]
+    known = [price for price in prices if price is not None]
+    if not known or len(known) < len(prices):
+        return ", of which no price is known" if accounts else ""
+    low, high = f"${min(known):,.2f}", f"${max(known):,.2f}"
+    said = low if low == high else f"{low} to {high}"
+    return f", {'owned' if accounts[0].owned else 'rented'} at {said} a GPU-hour"
 
 
 def _metrics(curve: Curve) -> str:
@@ -181,7 +193,7 @@ def _without_failures(curve: Curve) -> str:
     if curve.halving_gpus is None:
         return "failures counted"
     ideal = curve.halving_gpus_without_failures
-    return "failures counted; without them " + ("at no size" if ideal is None else f"from about {_rounded(ideal)}")
+    return "failures counted; without them " + ("nowhere" if ideal is None else f"from about {_rounded(ideal)}")
 
 
 def _slower(curve: Curve) -> list[str]:
