@@ -20,9 +20,11 @@ from walltime.catalog import (
     parameter_sets,
     sources,
 )
+from walltime.catalog.failures import FailuresRecord, failures_record
 from walltime.catalog.ownership import ownership_record
 from walltime.catalog.power import power_record
 from walltime.catalog.prices import prices_record
+from walltime.catalog.schema import PowerRecord
 from walltime.cli import show_engine
 from walltime.cli.common import emit_json, json_option
 from walltime.engines import FIXES, Assumptions
@@ -100,8 +102,8 @@ def _ownership_rows() -> list[Row]:
     return [*terms, *bought]
 
 
-def _power_rows() -> list[Row]:
-    return [{"id": name, **_number_row(number)} for name, number in power_record().numbers().items()]
+def _rows_of(record: Callable[[], FailuresRecord | PowerRecord]) -> list[Row]:
+    return [{"id": name, **_number_row(number)} for name, number in record().numbers().items()]
 
 
 def _source_rows() -> list[Row]:
@@ -118,7 +120,8 @@ _KINDS: dict[str, Callable[[], list[Row]]] = {
     **{kind: functools.partial(show_engine.fitted_rows, kind) for kind in show_engine.FITTED_KINDS},
     "prices": _price_rows,
     "ownership": _ownership_rows,
-    "power": _power_rows,
+    "power": functools.partial(_rows_of, power_record),
+    "failures": functools.partial(_rows_of, failures_record),
     "constants": _constant_rows,
     "laws": _law_rows,
     "assumptions": _assumption_rows,
@@ -137,9 +140,9 @@ def command(what: str | None, name: str | None, parameters: str | None, as_json:
     """What is in the catalog, and says who?
 
     WHAT is a kind (accelerators, efficiencies, networks, clusters, models, stacks, kernels, links, training, memory,
-    prices, ownership, power, constants, laws, assumptions, schedules, parameter-sets, sources) or a name; with a NAME,
-    every number of it and where it is from. Fitted numbers (kernels, links, training, memory) say on how many rows, how
-    well.
+    prices, ownership, power, failures, constants, laws, assumptions, schedules, parameter-sets, sources) or a name;
+    with a NAME, every number of it and where it is from. Fitted numbers (kernels, links, training, memory) say on how
+    many rows, how well.
     The NAME of a model may be the path of a Hugging Face config.json, of its folder, or of a TOML file.
 
     \b
