@@ -25,6 +25,7 @@ KINDS = [
     "prices",
     "ownership",
     "power",
+    "failures",
     "constants",
     "laws",
     "assumptions",
