@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         export,
         limits,
         model,
+        scale,
         search,
         timeline,
     )
@@ -37,6 +38,7 @@ __all__ = [
     "export",
     "limits",
     "model",
+    "scale",
     "search",
     "timeline",
 ]
@@ -44,7 +46,8 @@ __all__ = [
 _VERBS = {
     **dict.fromkeys(("MlpPlan", "Plan"), "walltime.plan"),
     **dict.fromkeys(
-        ("Terms", "account", "cluster", "estimate", "export", "limits", "model", "search", "timeline"), "walltime.api"
+        ("Terms", "account", "cluster", "estimate", "export", "limits", "model", "scale", "search", "timeline"),
+        "walltime.api",
     ),
 }
 

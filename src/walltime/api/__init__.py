@@ -1,4 +1,4 @@
-"""The verbs from Python: `model`, `cluster`, `estimate`, `account`, `timeline`, `search`, `export`, `limits`."""
+"""The verbs from Python: `model`, `cluster`, `estimate`, `account`, `timeline`, `search`, `scale`, `export`, ..."""
 
 from walltime.api.frontiers import limits
 from walltime.api.names import (
@@ -15,6 +15,7 @@ from walltime.api.names import (
     usual_space,
 )
 from walltime.api.plans import search
+from walltime.api.sizes import scale
 from walltime.api.steps import estimate, export, timeline
 from walltime.economics.account import account
 from walltime.economics.terms import Terms
@@ -33,6 +34,7 @@ __all__ = [
     "limits",
     "model",
     "real_model",
+    "scale",
     "search",
     "theory_model",
     "timeline",

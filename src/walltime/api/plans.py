@@ -126,34 +126,55 @@ def search(
         return _theory_plan(model, cluster, assumptions, space)
     if batch_seqs is None:
         raise BadInput("batch_seqs is not given. Valid: sequences in a step, for example batch_seqs=2048.")
-    clusters = [cluster] if isinstance(cluster, Cluster) else list(cluster)
+    question = planner_question(
+        Training(model, usual_seq_len(model) if seq_len is None else seq_len, batch_seqs),
+        [cluster] if isinstance(cluster, Cluster) else list(cluster),
+        stack,
+        fix=fix,
+        least=least,
+        most=most,
+        min_free_bytes=min_free_bytes,
+        terms=terms,
+        goal=goal,
+        precisions=tuple(values_of("precision", precisions)),
+        top=top,
+        tokens=tokens,
+        deadline_s=deadline_s,
+    )
+    found = recommend(question, progress)
+    if not found:
+        raise NegativeAnswer(no_plan_text(found))
+    return found
+
+
+def planner_question(
+    training: Training,
+    clusters: Sequence[Cluster],
+    stack: str | Stack | None,
+    *,
+    fix: Mapping[str, Any] | None,
+    least: Mapping[str, int] | None,
+    most: Mapping[str, int] | None,
+    min_free_bytes: float,
+    terms: Terms,
+    **others: Any,
+) -> Question:
+    """Return a question for the planner from what `search` takes; ``others`` are fields of `Question`."""
     for one in clusters:
         _check_cluster(one)
     if fix is not None and not isinstance(fix, Mapping):
         raise BadInput(f"fix={fix!r} must map fields of a plan to values. Valid: fix={{'tp': 8}}.")
     if not isinstance(terms, Terms):
         raise BadInput(f"terms={terms!r} must be wt.Terms. Valid: wt.Terms(owned=True), for example.")
-    question = Question(
-        training=Training(model, usual_seq_len(model) if seq_len is None else seq_len, batch_seqs),
+    allowed = {name: values_of(name, value) for name, value in (fix or {}).items()}
+    return Question(
+        training=training,
         clusters=tuple(known_cluster(one) for one in clusters),
         stack=stack if isinstance(stack, Stack) else _stack(stack or USUAL_STACK),
-        goal=goal,
-        constraints=Constraints(
-            {name: values_of(name, value) for name, value in (fix or {}).items()},
-            least or {},
-            most or {},
-            min_free_bytes,
-        ),
-        precisions=tuple(values_of("precision", precisions)),
-        top=top,
-        tokens=tokens,
-        deadline_s=deadline_s,
+        constraints=Constraints(allowed, least or {}, most or {}, min_free_bytes),
         terms=terms,
+        **others,
     )
-    found = recommend(question, progress)
-    if not found:
-        raise NegativeAnswer(no_plan_text(found))
-    return found
 
 
 def _check_cluster(given: object) -> None:

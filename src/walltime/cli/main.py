@@ -12,6 +12,7 @@ _COMMANDS = {
     "estimate": "How long is a step, does it fit, and where does the time go?",
     "export": "A plan as the configuration that launches it.",
     "search": "Which plan should I run, and why do the others lose?",
+    "scale": "What does each added GPU, watt and dollar return?",
     "limits": "How far can training scale: end of linear scaling, latency wall.",
     "reproduce": "A paper's figures and tables, its numbers beside ours.",
     "validate": "Predicted against measured training steps, by source.",

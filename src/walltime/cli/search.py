@@ -1,17 +1,15 @@
 """``walltime search``: which plan should I run, and why do the others lose?"""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from walltime import api
-from walltime.cli.common import Progress, cluster_inputs, emit_json, json_option, options
+from walltime.cli.common import Progress, cluster_inputs, emit_json, json_option
 from walltime.cli.question import run_warnings
-from walltime.cli.search_question import NUMBERS, Asked, search_question
-from walltime.cli.terms import terms_options
+from walltime.cli.search_options import batch_options, requirement_options, seq_len_option
+from walltime.cli.search_question import Asked, real_name, search_question
 from walltime.interop.run import Run, run_command
 from walltime.interop.run_file import run_json, run_toml
 from walltime.interop.targets import export_files
@@ -29,61 +27,19 @@ from walltime.validate.nearby import Neighbourhood
 from walltime.validate.published_runs import same_trainings
 
 _LONG_FRONT = 24
-_NAMES = {
-    "tp": "Tensor parallelism",
-    "cp": "Context parallelism",
-    "pp": "Pipeline parallelism",
-    "dp": "Data parallelism",
-    "ep": "Expert parallelism",
-    "etp": "Tensor parallelism inside an expert",
-    "micro_batch": "Sequences that a pipeline works on at a time",
-    "vpp": "Model chunks a pipeline stage holds",
-}
-
-
-def _constraint_options() -> Callable[[Any], Any]:
-    """Return a flag for each degree, and its bounds."""
-    made = []
-    for name in NUMBERS:
-        flag = name.replace("_", "-")
-        made.append(click.option(f"--{flag}", name, metavar="N[,N...]", help=f"{_NAMES[name]}: only these."))
-    for kind, word in (("min", "at least"), ("max", "at most")):
-        for name in NUMBERS:
-            flag = f"--{kind}-{name.replace('_', '-')}"
-            made.append(click.option(flag, f"{kind}_{name}", type=int, metavar="N", help=f"{_NAMES[name]}: {word}."))
-    return options(*made)
 
 
 @click.command("search", short_help="Which plan should I run, and why do the others lose?")
 @click.argument("model", required=False)
 @click.option("--on", "on", multiple=True, metavar="NxCLUSTER", help="Cluster, or 256..4096x a cluster (repeat).")
-@click.option("--batch", type=int, metavar="N", help="Sequences in a step; or give --batch-tokens.")
-@click.option("--batch-tokens", metavar="TOKENS", help="Tokens in a step, e.g. 16M.")
-@click.option(
-    "--seq-len",
-    "--seq",
-    "seq_len",
-    type=int,
-    metavar="TOKENS",
-    help="Tokens in a sequence. Default: learned positions, or 4096.",
-)
+@batch_options
+@seq_len_option
 @click.option("--goal", metavar="GOAL", help=f"What is best: {', '.join(GOALS)}. Default time.")
 @click.option("--top", type=int, metavar="N", help="Layouts that are shown. Default 10.")
 @click.option("--pareto", metavar="GOAL,GOAL...", help="The front of several goals instead of one best plan.")
 @click.option("--tokens", metavar="TOKENS", help="Tokens of the whole run, e.g. 15T, for days and cost.")
 @click.option("--deadline", metavar="TIME", help="How long the whole run may take, e.g. 60d.")
-@terms_options
-@click.option("--stack", metavar="NAME", help="Training software. Default megatron-core.")
-@click.option("--attention", metavar="KERNEL", help="Instead of the stack's: unfused, flash2, flash3, ...")
-@click.option("--precision", metavar="NAME[,NAME...]", help="Number formats that are allowed. Default: 16-bit.")
-@_constraint_options()
-@click.option(
-    "--fix", multiple=True, metavar="FIELD=VALUE[,...]", help="Any other choice, e.g. sharding=zero3 (repeat)."
-)
-@click.option("--min-free-memory", metavar="BYTES", help="Memory that stays free on the fullest accelerator, e.g. 8GB.")
-@click.option(
-    "--set", "set", multiple=True, metavar="FIELD=VALUE", help="Override, e.g. network.latency=0.5x (repeat)."
-)
+@requirement_options
 @click.option("--pessimistic", is_flag=True, help="Does the plan survive with fitted numbers at their bad end?")
 @click.option("--save", metavar="FILE", help="The recommended plan as a run file, .toml or .json.")
 @json_option
@@ -132,13 +88,7 @@ def command(
 
 
 def _asked(model: str | None, flags: dict[str, Any]) -> Asked:
-    if not model:
-        raise BadInput(
-            "no model is named. Valid: a name (llama-3.1-405b, see walltime show models), a config.json or a TOML "
-            "file; for example walltime search llama-2-7b --on 64xh100-sxm --batch 512."
-        )
-    if api.is_theory(model):
-        raise BadInput(f"model={model} is one of the theory's: walltime estimate {model} --on ... finds its best plan.")
+    model = real_name(model, "walltime search llama-2-7b --on 64xh100-sxm --batch 512")
     if not flags["on"]:
         raise BadInput("no cluster is named. Valid: --on 1024xh100-sxm, or --on 256..4096xh100-sxm.")
     return search_question(flags | {"model": model})

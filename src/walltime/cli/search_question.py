@@ -1,13 +1,14 @@
-"""Flags of ``walltime search`` to a question for the planner."""
+"""Flags of ``walltime search`` and ``walltime scale`` to a question for the planner."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from walltime import api
 from walltime.cli.common import texts, typed
 from walltime.cli.question import given_batch, real_cluster, seq_len_of, software_of
+from walltime.cli.search_options import NUMBERS
 from walltime.cli.terms import terms_of
 from walltime.hardware import Cluster
 from walltime.plan import Plan
@@ -18,10 +19,10 @@ from walltime.search.constraints import DEGREES, FIELDS, INNER_DEGREES, Constrai
 from walltime.units import LARGEST_COUNT, LARGEST_SIZE, format_count, parse_quantity, whole, whole_in
 from walltime.workload import Training
 
-NUMBERS = ("tp", "cp", "pp", "dp", "ep", "etp", "micro_batch", "vpp")
-"""Degrees that have flags of their own, and ``--min-`` and ``--max-`` before them."""
-_RANGE = re.compile(r"([\d_,]+)\s*\.\.\s*([\d_,]+)\s*x\s*(.+)")
+RANGE = re.compile(r"([\d_,]+)\s*\.\.\s*([\d_,]+)\s*x\s*(.+)")
+"""Numbers of accelerators: ``256..4096xh100-sxm``."""
 _CLOSE_ENOUGH = 0.05  # tokens of a batch are rounded by at most this share
+Between = Callable[[int, int, Cluster], list[int]]
 _YES_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -44,8 +45,27 @@ class Asked:
     notes: list[str] = field(default_factory=list)
 
 
-def search_question(values: Mapping[str, Any]) -> Asked:
+def real_name(model: str | None, example: str) -> str:
+    """Return the name of a real model, or say which there are, with an example of the command."""
+    if not model:
+        raise BadInput(
+            "no model is named. Valid: a name (llama-3.1-405b, see walltime show models), a config.json or a TOML "
+            f"file; for example {example}."
+        )
+    if api.is_theory(model):
+        raise BadInput(f"model={model} is one of the theory's: walltime estimate {model} --on ... finds its best plan.")
+    return model
+
+
+def search_question(values: Mapping[str, Any], between: Between = sizes) -> Asked:
     """Return what flags ask of the planner.
+
+    Parameters
+    ----------
+    values
+        By the flags' names.
+    between
+        Returns the numbers of accelerators of a range, from its first, last and cluster.
 
     Raises
     ------
@@ -57,7 +77,7 @@ def search_question(values: Mapping[str, Any]) -> Asked:
     made, said = api.real_model(name)
     notes = list(said)
     seq_len = seq_len_of(values, made, notes)
-    clusters = tuple(cluster for on in texts(values, "on") for cluster in _clusters(on, values, notes))
+    clusters = tuple(cluster for on in texts(values, "on") for cluster in _clusters(on, values, notes, between))
     goal: Any = typed(values, "goal", str, "time")
     if goal not in GOALS:
         raise unknown("goal", goal, GOALS)
@@ -84,9 +104,9 @@ def _precisions(values: Mapping[str, Any]) -> tuple[Any, ...]:
 # Clusters
 
 
-def _clusters(on: str, values: Mapping[str, Any], notes: list[str]) -> Iterator[Cluster]:
+def _clusters(on: str, values: Mapping[str, Any], notes: list[str], between: Between) -> Iterator[Cluster]:
     """Yield the clusters of one ``--on``: a number of accelerators, or a range of numbers."""
-    match = _RANGE.fullmatch(on.strip())
+    match = RANGE.fullmatch(on.strip())
     if not match:
         yield real_cluster({**values, "on": on}, notes)
         return
@@ -95,7 +115,7 @@ def _clusters(on: str, values: Mapping[str, Any], notes: list[str]) -> Iterator[
     if first > last:
         raise BadInput(f"--on {on}: {first} is more than {last}. Valid: --on {last}..{first}x{match[3]}.")
     cluster = real_cluster({**values, "on": f"{first}x{match[3]}"}, notes)
-    for count in sizes(first, last, cluster):
+    for count in between(first, last, cluster):
         yield cluster.with_num_gpus(count)
 
 

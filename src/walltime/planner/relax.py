@@ -14,7 +14,7 @@ from walltime.planner.recommend import recommend
 from walltime.planner.site import new_search
 from walltime.planner.sizes import sizes
 from walltime.search.keep import Best, Kept
-from walltime.search.plan_search import Criterion, PlanSearch
+from walltime.search.plan_search import PlanSearch
 from walltime.units import format_count, format_si, format_time
 
 _LARGEST = 2**10  # of how many times the accelerators clusters are tried
@@ -140,15 +140,16 @@ def _larger(question: Question) -> Iterator[Relaxation]:
             yield Relaxation(f"--on {count}x{cluster.id}", _shown(found))
             return
     search = new_search(question, cluster)
-    kept = _best(search.under(capacity_bytes=np.inf), "memory")
+    kept = least_memory(search)
     if kept and kept.values[0] > search.capacity_bytes:
         lacking = kept.values[0] - search.capacity_bytes
         yield Relaxation(f"{format_si(lacking, 'B', 3)} more memory on each accelerator", str(kept.plan))
 
 
-def _best(search: PlanSearch, criterion: Criterion) -> Kept | None:
+def least_memory(search: PlanSearch) -> Kept | None:
+    """Return the plan that needs least memory, whether it fits or not; None if none divides."""
     best = Best(1)
-    search.search(best, (criterion,))
+    search.under(capacity_bytes=np.inf).search(best, ("memory",))
     return best.simplest()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from walltime.plan import Plan
-from walltime.planner import Answer, Option
+from walltime.planner import Answer, Option, Question
 from walltime.planner.answer import rejections
 from walltime.planner.reasons import Binding, Elasticity, Survival, losing_parts
 from walltime.report.account import account_lines
@@ -103,14 +103,22 @@ def short_plan(plan: Plan) -> str:
 
 
 def _heading(answer: Answer) -> str:
-    question = answer.question
-    model, training = question.training.model, question.training
+    training = answer.question.training
+    return training_lines(
+        answer.question,
+        f"batch: {format_count(training.batch_seqs)} sequences of {format_count(training.seq_len)} tokens, "
+        f"{training.batch_tokens:,} tokens a step",
+    )
+
+
+def training_lines(question: Question, batch: str) -> str:
+    """Return what is trained, its batch in words, by what software, and what was asked for, a line each."""
+    model = question.training.model
     params = format_si(float(num_parameters(model, with_mtp=False)), "").replace(" ", "").replace("G", "B")
     active = format_si(float(num_active_parameters(model, with_mtp=False)), "").replace(" ", "").replace("G", "B")
     lines = [
         f"{model.name}: {params} parameters" + (f", {active} of them active" if model.is_moe else ""),
-        f"batch: {format_count(training.batch_seqs)} sequences of {format_count(training.seq_len)} tokens, "
-        f"{training.batch_tokens:,} tokens a step; stack {question.stack.id}",
+        f"{batch}; stack {question.stack.id}",
     ]
     constraints = question.constraints
     if constraints.names():

@@ -1,0 +1,109 @@
+"""The best plan at every size of a cluster, and what each added accelerator returns."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from walltime.api.names import model as _model
+from walltime.api.names import usual_seq_len
+from walltime.api.plans import planner_question
+from walltime.economics.terms import USUAL_TERMS, Terms
+from walltime.engines.stack import Stack
+from walltime.hardware import Cluster
+from walltime.plan import Precision
+from walltime.planner.scaling import ScaleQuestion, Scaling, require_possible, sequences_per_gpu
+from walltime.planner.scaling import scale as _scale
+from walltime.problems import BadInput
+from walltime.search.constraints import values_of
+from walltime.units import whole
+from walltime.workload import Training, Transformer
+
+
+def scale(
+    model: Transformer | str,
+    cluster: Cluster | Sequence[Cluster],
+    sizes: Iterable[int] | None = None,
+    *,
+    batch_seqs: int | None = None,
+    batch_per_gpu: int | float | str | Fraction | None = None,
+    seq_len: int | None = None,
+    stack: str | Stack | None = None,
+    precisions: Precision | Sequence[Precision] = (),
+    fix: Mapping[str, Any] | None = None,
+    least: Mapping[str, int] | None = None,
+    most: Mapping[str, int] | None = None,
+    min_free_bytes: float = 0.0,
+    terms: Terms = USUAL_TERMS,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scaling:
+    """Return the fastest plan at every size of a cluster, what it gives and costs, and what each added GPU returns.
+
+    Parameters
+    ----------
+    model
+        A real model, or its name.
+    cluster, sizes
+        One or several kinds of cluster, each at all of the numbers of accelerators ``sizes``; without them, clusters
+        with numbers of their own.
+    batch_seqs
+        Strong scaling: sequences in a step, at every size.
+    batch_per_gpu
+        Weak scaling: sequences of an accelerator in a step: 2, 0.125 or "1/8".
+    seq_len, stack, precisions, fix, least, most, min_free_bytes, terms
+        As for `search`.
+    progress
+        Called with sizes searched and sizes in all.
+
+    Raises
+    ------
+    BadInput
+        Both batches or none, or sizes that are not whole numbers.
+    NegativeAnswer
+        No size has a plan.
+
+    Examples
+    --------
+    >>> import walltime as wt
+    >>> found = wt.scale("llama-2-7b", wt.cluster("h100-sxm"), [8, 16, 32], batch_per_gpu=2, stack="fsdp1")
+    >>> [row["num_gpus"] for row in found.to_rows()]
+    [8, 16, 32]
+    """
+    made = _model(model) if isinstance(model, str) else model
+    if not isinstance(made, Transformer):
+        raise BadInput(f"model={model!r} is no real model. Valid: llama-3.1-405b.")
+    per_gpu = _batch_per_gpu(batch_seqs, batch_per_gpu)
+    seqs = 1 if batch_seqs is None else batch_seqs
+    question = planner_question(
+        Training(made, usual_seq_len(made) if seq_len is None else seq_len, seqs),
+        _at_sizes([cluster] if isinstance(cluster, Cluster) else list(cluster), sizes),
+        stack,
+        fix=fix,
+        least=least,
+        most=most,
+        min_free_bytes=min_free_bytes,
+        terms=terms,
+        precisions=tuple(values_of("precision", precisions)),
+    )
+    found = _scale(ScaleQuestion(question, per_gpu), progress)
+    require_possible(found)
+    return found
+
+
+def _batch_per_gpu(batch_seqs: object, batch_per_gpu: object) -> Fraction | None:
+    if (batch_seqs is None) == (batch_per_gpu is None):
+        given = "neither is given" if batch_seqs is None else f"{batch_seqs} and {batch_per_gpu} are both given"
+        raise BadInput(
+            f"batch_seqs and batch_per_gpu: {given}. Valid: batch_seqs=2048 for strong scaling, batch_per_gpu=2 for "
+            "weak scaling."
+        )
+    return None if batch_per_gpu is None else sequences_per_gpu(batch_per_gpu)
+
+
+def _at_sizes(clusters: list[Cluster], sizes: Iterable[int] | None) -> list[Cluster]:
+    """Return every cluster at every size."""
+    counts = None if sizes is None else [whole(count, "number of accelerators") for count in sizes]
+    if counts is None or not all(isinstance(one, Cluster) for one in clusters):
+        return clusters
+    if not counts:
+        raise BadInput("sizes is empty. Valid: numbers of accelerators, [8, 16, 32].")
+    return [one.with_num_gpus(count) for one in clusters for count in counts]
