@@ -3,15 +3,19 @@
 import csv
 import math
 import re
+from dataclasses import replace
 
 import pytest
 
 from walltime.catalog import data_root, sources
 from walltime.economics.account import account
+from walltime.engines.capabilities import EVERYTHING
 from walltime.engines.stack import stack
 from walltime.engines.transformer import estimate
 from walltime.hardware import cluster
-from walltime.plan import Plan, PlanBatch
+from walltime.plan import GROUPS, Plan, PlanBatch
+from walltime.planner import Question, recommend
+from walltime.search.constraints import Constraints
 from walltime.studies.fernandez2024 import FIGURES, claims, counted, variants
 from walltime.studies.fernandez2024.choices import fsdp, fsdp_that_fits, layouts
 from walltime.studies.fernandez2024.claims import Claim
@@ -22,7 +26,7 @@ from walltime.studies.fernandez2024.measured import measured_tokens_per_s_per_gp
 from walltime.studies.fernandez2024.points import NOT_FITTING, NOT_SPLIT, RUNS
 from walltime.studies.fernandez2024.published import RELATIONS, TAGS, Published, published_claims, settings
 from walltime.studies.fernandez2024.rows import with_scaling
-from walltime.studies.fernandez2024.scaling import STRONG_NODES, WEAK_GPUS, strong_best, weak
+from walltime.studies.fernandez2024.scaling import STRONG_NODES, WEAK_GPUS, strong, strong_best, weak
 from walltime.studies.fernandez2024.setting import Setting
 from walltime.studies.fernandez2024.sweep import SIZES, alone, sharded, sweep
 from walltime.studies.fernandez2024.workloads import CONTEXTS, MODELS
@@ -124,6 +128,28 @@ def test_ends_of_an_estimate_bracket_it():
     times = [fsdp(weak(2048, ring_steps=end)).time_s for end in ("low", "", "high")]
     assert times == sorted(times)
     assert times[0] < times[1] < times[2]
+
+
+@pytest.mark.parametrize("nodes", [2, 8, 32])
+def test_the_best_plan_is_the_one_that_the_planner_finds(nodes):
+    asked = strong(nodes)
+    like = {
+        "sharding": ("zero3",),
+        "reshard": (True,),
+        "recompute": ("none",),
+        "cp": (1,),
+        "vpp": (1,),
+        "schedule": ("1f1b",),
+        "sequence_parallel": (True,),
+        "order": (GROUPS,),
+        "offload_optimizer": (False,),
+    }
+    software = replace(asked.software(), runs=replace(EVERYTHING, hybrid_shard=()))
+    answer = recommend(Question(asked.training, (asked.on(),), software, constraints=Constraints(like)))
+    found = strong_best(nodes)
+    assert answer.best.time_s == pytest.approx(found.time_s)
+    degrees = (found.plan.tp, found.plan.pp, found.plan.micro_batch)
+    assert (answer.best.plan.tp, answer.best.plan.pp, answer.best.plan.micro_batch) == degrees
 
 
 # Figures

@@ -87,9 +87,9 @@ def collectives() -> Figure:
     panels = tuple(Panel(name, tuple(_curves(kind, table))) for kind, name in KINDS.items())
     off = np.abs(deviations())
     caption = (
-        f"H100s in nodes of {ranks(1)}. Lines are ours, larger points of the same colour what was read off the paper’s "
+        f"H100s in nodes of {ranks(1)}. Lines are ours, larger points of the same colour were read off the paper’s "
         f"figure (about ±5 GB/s); our tree between nodes was fitted on them and on three users’ measurements: they are "
-        f"met within {100 * np.median(off):.1f} % of the time in the median and {100 * off.max():.0f} % at the worst. "
+        f"met within {100 * np.median(off):.1f} % in time in the median and {100 * off.max():.0f} % at the worst. "
         "AllGather and ReduceScatter go round a ring, whose steps wait for each other: no published measurement of "
         "theirs between nodes was there to fit, so that their latency is an estimate. The two cost the same here."
     )

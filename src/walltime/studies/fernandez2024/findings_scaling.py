@@ -2,6 +2,7 @@
 
 import itertools
 
+from walltime.economics.power import power
 from walltime.studies.fernandez2024.choices import best, fsdp
 from walltime.studies.fernandez2024.drawing import percent
 from walltime.studies.fernandez2024.findings import Finding, change, finding, signed
@@ -97,9 +98,10 @@ def _one_large() -> Finding:
     few, many = _pair()
     runs = _MANY // _FEW
     return Finding(
-        f"Read as one training on {_MANY:,} GPUs against {runs} on {_FEW}: the one trains "
-        f"{signed(change(few, many, 'tokens_per_j'))} tokens per joule. Power hardly falls while GPUs wait, "
-        f"{signed(change(few, many, 'board_power_w'))}, throughput does.",
+        f"Read as one training on {_MANY:,} GPUs against {runs} on {_FEW}: the one trains on "
+        f"{percent(-change(few, many, 'tokens_per_j'))} fewer tokens per joule. Power of a GPU falls by "
+        f"{percent(-change(few, many, 'board_power_w'))} while it waits, throughput by "
+        f"{percent(-change(few, many, 'tokens_per_s_per_gpu'))}.",
         holds=many["tokens_per_j"] < few["tokens_per_j"],
     )
 
@@ -119,9 +121,11 @@ def _throughput() -> Finding:
 @finding("weak-power")
 def _power() -> Finding:
     few, many = _pair()
+    drawn = power(many.setting.on())
+    share = drawn.communication_w / drawn.compute_w if drawn else 0.0
     return Finding(
         f"{few['board_power_w']:.0f} W become {many['board_power_w']:.0f} W: kernels of collectives spin while they "
-        "wait, and draw nearly what computing does. What they draw was set by this number and the one above.",
+        f"wait, and draw {percent(share)} of what computing does. That share was set by this number and the one above.",
         ours=change(few, many, "board_power_w"),
     )
 
