@@ -210,6 +210,9 @@ class Calibration:
         What they describe.
     links, kernels, chip, stack
         The network's collectives, the accelerator's kernels, what it sustains, what the software adds.
+    kin_burst
+        Rate of large 16-bit matmuls on the accelerator that ``chip`` was fitted on, over that of ``kernels``, each
+        measured by itself: in a long run accelerators with the same chip sustain the same, whoever measured them.
     """
 
     cluster: Cluster
@@ -217,6 +220,7 @@ class Calibration:
     kernels: Kernels
     chip: AcceleratorNumbers
     stack: StackNumbers
+    kin_burst: float = 1.0
 
     def matmul_time_s(
         self,
@@ -233,7 +237,7 @@ class Calibration:
         ``result_bytes`` are moved for each element of the result. [B]
         """
         kernel, peak = self.kernels.of(precision)
-        width, share = 2, self.chip.sustained * self.stack.kernel_efficiency
+        width, share = 2, min(self.chip.sustained * self.kin_burst, 1) * self.stack.kernel_efficiency
         if precision not in _SIXTEEN_BIT:
             width, share = 1, self.chip.sustained_8bit * self.stack.kernel_efficiency
             share *= self.stack.scaled_efficiency if precision != "fp8" else 1
@@ -332,19 +336,25 @@ def _numbers(kind: type, blocks: Mapping[str, FittedBlock], name: str) -> dict[s
 
 def calibration(cluster: Cluster, stack_id: str) -> Calibration:
     """Return the fitted numbers for a cluster and a software stack."""
-    record = training_record()
+    record, chip = training_record(), cluster.accelerator.id
+    kin = record.family_of(chip)
     return Calibration(
         cluster=cluster,
         links=network_links(cluster),
-        kernels=_as_set(kernels(cluster.accelerator.id), cluster),
+        kernels=_as_set(kernels(chip), cluster),
         chip=_sustaining(
-            AcceleratorNumbers(
-                **_numbers(AcceleratorNumbers, record.accelerator, record.family_of(cluster.accelerator.id))
-            ),
+            AcceleratorNumbers(**_numbers(AcceleratorNumbers, record.accelerator, kin)),
             accelerator_ratios(cluster).achievable,
         ),
         stack=StackNumbers(**_numbers(StackNumbers, record.stack, stack_id)),
+        kin_burst=_large_matmul_efficiency(kin) / _large_matmul_efficiency(chip) if kin != chip else 1.0,
     )
+
+
+def _large_matmul_efficiency(accelerator: str) -> float:
+    """Return the share of the 16-bit peak that large matmuls of an accelerator reach, as measured by themselves."""
+    matmul = kernels(accelerator).matmul
+    return next(matmul[kind].max_efficiency for kind in _SIXTEEN_BIT if kind in matmul)
 
 
 __all__ = ["AcceleratorNumbers", "Calibration", "Kernels", "Links", "StackNumbers", "calibration"]
