@@ -5,7 +5,6 @@ PYTHON ?= $(shell for p in python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK_BIN := .venv-lock/bin
-ERDIL_OUT := out/erdil2024
 PIP_FLAGS := -qq --disable-pip-version-check --no-input --root-user-action=ignore
 PIP_INSTALL := -m pip install $(PIP_FLAGS)
 LOCKED := --require-hashes -r
@@ -34,8 +33,9 @@ demo: setup ## three questions: how long is a step, which plan is best, how far 
 	$(BIN)/walltime limits --on h100-sxm
 	@echo; echo "Now yours: $(BIN)/walltime search llama-3.1-70b --on 256..1024xh100-sxm --batch 1024 --tokens 2T --deadline 60d --goal cost"
 
-reproduce: setup ## every figure and table of Erdil & Schneider-Joseph 2024, into out/erdil2024
-	@$(BIN)/walltime reproduce erdil2024 all --out $(ERDIL_OUT)
+reproduce: setup ## every figure and table of both papers, into out/
+	@$(BIN)/walltime reproduce erdil2024 all --out out/erdil2024
+	@$(BIN)/walltime reproduce fernandez2024 all --out out/fernandez2024
 
 test: $(VENV)/.dev ## run every test (PYTEST_ARGS='-k name' for some)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -252,15 +252,17 @@ def test_marginal_returns_are_between_rows_that_run():
         {"status": RUNS, "num_gpus": 16, "tokens_per_s": 120.0, "tokens_per_s_per_gpu": 7.5},
     ]
     money = [
-        {"total_board_power_w": watts, "usd_per_hour": usd} for watts, usd in ((800, 8), (None, None), (1600, None))
+        {"total_board_power_w": watts, "usd_per_hour": usd, "goodput_tokens_per_s": None}
+        for watts, usd in ((800, 8), (None, None), (1600, None))
     ]
     first, lost, last = with_scaling([row | paid for row, paid in zip(rows, money, strict=True)])
-    assert (first["scaling_efficiency"], last["scaling_efficiency"], lost["scaling_efficiency"]) == (1, 0.75, None)
+    assert (first["scaling_efficiency"], last["scaling_efficiency"]) == (1, 0.75)
+    assert "scaling_efficiency" not in lost
     assert last["base_num_gpus"] == 8
     assert last["marginal_tokens_per_s_per_gpu"] == 5
     assert last["marginal_tokens_per_j"] == pytest.approx(40 / 800)
-    assert last["marginal_tokens_per_usd"] is None
-    assert first["marginal_tokens_per_s_per_gpu"] is None
+    assert last["marginal_tokens_per_s_per_usd_per_hour"] is None
+    assert "marginal_tokens_per_s_per_gpu" not in first
 
 
 def test_fsdp_that_does_not_fit_is_recomputed_in_full():

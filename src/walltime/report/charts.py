@@ -148,7 +148,9 @@ def _percent(value: float, _position: int = 0) -> str:
     return f"{100 * value:.0f} %"
 
 
-def _thousands(value: float, _position: int = 0) -> str:
+def _short(value: float, _position: int = 0) -> str:
+    if value >= 1e6:
+        return f"{value / 1e6:g}M"
     return f"{value / 1e3:g}k" if value >= 1e4 else f"{value:,g}"
 
 
@@ -268,7 +270,7 @@ class _Chart:
             else:
                 axis.set_major_locator(MaxNLocator(most - 1, steps=[1, 2, 2.5, 5, 10]))
                 if self.own_y:
-                    axis.set_major_formatter(FuncFormatter(_thousands))
+                    axis.set_major_formatter(FuncFormatter(_short))
         for axes, panel in zip(self.axes, self.figure.panels, strict=True):
             if panel.y_percent or (self.figure.y_percent and axes is self.axes[0]):
                 axes.yaxis.set_major_formatter(FuncFormatter(_percent))

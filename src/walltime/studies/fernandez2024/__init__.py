@@ -11,7 +11,7 @@ from walltime.studies.fernandez2024.claims import Claim, claims, counted
 from walltime.studies.fernandez2024.collectives import collective_latency, collectives
 from walltime.studies.fernandez2024.hardware import generations
 from walltime.studies.fernandez2024.measured import torchtitan
-from walltime.studies.fernandez2024.scaling import strong_scaling, weak_scaling
+from walltime.studies.fernandez2024.scaling import pretraining_scale, strong_scaling, weak_scaling
 from walltime.studies.fernandez2024.sensitivity import variants
 from walltime.studies.fernandez2024.sweep import SIZES, model_parallel_sweep
 from walltime.studies.fernandez2024.workloads import context_lengths, model_sizes
@@ -22,6 +22,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "collective_latency": collective_latency,
     "weak_scaling": weak_scaling,
     "strong_scaling": strong_scaling,
+    "pretraining_scale": pretraining_scale,
     **{f"model_parallel_sweep_{size}": functools.partial(model_parallel_sweep, size) for size in SIZES},
     "generations": generations,
     "model_sizes": model_sizes,

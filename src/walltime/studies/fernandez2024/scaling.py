@@ -16,6 +16,7 @@ WEAK_GPUS = tuple(2**power for power in range(3, 18))
 """8 to 2,048 as in the paper, and on to 131,072."""
 LOCAL_BATCHES = (1, 2, 4)
 STRONG_NODES = (1, 2, 4, 8, 16, 32, 64, 128)
+PRETRAINING_NODES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 DEGREES = (1, 2, 4, 8, 16, 32)
 _PAPER_GPUS = (128, 2048)
 
@@ -26,15 +27,15 @@ def weak(num_gpus: int, seqs_per_gpu: int | None = None, **settings: Any) -> Set
     return Setting(num_gpus, local * num_gpus, **settings)
 
 
-def strong(num_nodes: int) -> Setting:
-    """Return the setting of strong scaling: the batch stays."""
-    return Setting(num_nodes * node_size(weak(1)), setting("strong_batch_seqs"))
+def strong(num_nodes: int, batch: str = "strong_batch_seqs") -> Setting:
+    """Return the setting of strong scaling: the batch, the name of a setting, stays."""
+    return Setting(num_nodes * node_size(weak(1)), setting(batch))
 
 
-def strong_best(num_nodes: int) -> Point:
+def strong_best(num_nodes: int, batch: str = "strong_batch_seqs") -> Point:
     """Return the best plan of strong scaling on some nodes: tensor and pipeline parallelism with FSDP."""
     pairs = [(tp, pp) for tp in DEGREES for pp in DEGREES]
-    return best(layouts(strong(num_nodes), pairs))
+    return best(layouts(strong(num_nodes, batch), pairs))
 
 
 def weak_scaling() -> Figure:
@@ -73,10 +74,7 @@ def _paper(name: str) -> str:
 
 def strong_scaling() -> Figure:
     """A fixed batch on ever more nodes, the best plan at each point, and FSDP alone beside it."""
-    found = {nodes: strong_best(nodes) for nodes in STRONG_NODES}
-    alone = {nodes: layouts(strong(nodes), [(1, 1)])[0] for nodes in STRONG_NODES}
-    curves = {"best plan": list(found.values()), "FSDP alone": list(alone.values())}
-    rows = [row for name, curve in curves.items() for row in with_scaling([point.row(series=name) for point in curve])]
+    found, alone = _fixed_batch(STRONG_NODES, "strong_batch_seqs")
     two, many = found[2], found[32]
     speedup = many["tokens_per_s"] / two["tokens_per_s"]
     plans = listed(f"{_plan(point)} on {nodes}" for nodes, point in found.items() if nodes in (2, 8, 32))
@@ -89,14 +87,40 @@ def strong_scaling() -> Figure:
         "alone needs a sequence for each GPU: not possible beyond "
         f"{max(set(STRONG_NODES) - set(impossible), default=0)} nodes."
     )
+    title = "Strong scaling: a fixed batch, the best plan at each point"
+    return _of_fixed_batch("strong_scaling", title, caption, found, alone)
+
+
+def pretraining_scale() -> Figure:
+    """A batch of the size that models are pre-trained with, on ever more nodes."""
+    found, alone = _fixed_batch(PRETRAINING_NODES, "pretraining_batch_seqs")
+    first, split = found[1], next(point for point in found.values() if point.plan.tp * point.plan.pp > 1)
+    marked = next(point for point in found.values() if point["mfu"] < first["mfu"] / 2)
+    caption = (
+        f"Llama 2 7B with its own batch, {first.setting.batch_seqs:,} sequences of {first.setting.seq_len:,} tokens "
+        "(Touvron et al. 2023: 4M tokens), the fastest of all tensor × pipeline × FSDP plans. A larger batch moves the "
+        f"decline to more GPUs: FSDP alone is best below {split.setting.num_gpus:,}, where {_plan(split)} is, and MFU "
+        f"is less than half of that on {first.setting.num_gpus} GPUs ({percent(first['mfu'])}) from "
+        f"{marked.setting.num_gpus:,} on."
+    )
+    return _of_fixed_batch("pretraining_scale", "Pre-training scale: Llama 2’s own batch", caption, found, alone)
+
+
+def _fixed_batch(num_nodes: Sequence[int], batch: str) -> tuple[dict[int, Point], dict[int, Point]]:
+    """Return the best plan and FSDP alone by nodes."""
+    found = {nodes: strong_best(nodes, batch) for nodes in num_nodes}
+    return found, {nodes: layouts(strong(nodes, batch), [(1, 1)])[0] for nodes in num_nodes}
+
+
+def _of_fixed_batch(name: str, title: str, caption: str, found: dict[int, Point], alone: dict[int, Point]) -> Figure:
+    curves = {"best plan": list(found.values()), "FSDP alone": list(alone.values())}
+    rows = [row for label, curve in curves.items() for row in with_scaling([one.row(series=label) for one in curve])]
     panels = (
         panel("MFU", curves, "mfu", percent=True),
         panel("tokens/s, whole cluster", curves, "tokens_per_s"),
         panel("tokens/J of the boards", curves, "tokens_per_j"),
     )
-    return _figure(
-        "strong_scaling", "Strong scaling: a fixed batch, the best plan at each point", caption, panels, rows
-    )
+    return _figure(name, title, caption, panels, rows)
 
 
 def _plan(point: Point) -> str:
