@@ -16,6 +16,7 @@ from walltime.economics.terms import USUAL_TERMS, Terms
 from walltime.engines.stack import Stack
 from walltime.engines.transformer import TransformerEstimate
 from walltime.hardware import Cluster
+from walltime.problems import BadInput
 from walltime.workload import Training
 
 _COMPUTE = ("matmul", "attention", "memory_bound", "optimizer")
@@ -219,12 +220,20 @@ class Account:
 
 
 def account(estimate: TransformerEstimate, terms: Terms = USUAL_TERMS) -> Account:
-    """Return an estimate as whoever pays sees it, on the given terms."""
-    cluster = estimate.cluster
+    """Return an estimate as whoever pays sees it, on the given terms.
+
+    Raises
+    ------
+    BadInput
+        The plans are of several numbers of accelerators: network, checkpoints and failures are those of one.
+    """
+    sizes = sorted({int(size) for size in estimate.plans.num_gpus})
+    if len(sizes) > 1:
+        listed = ", ".join(f"{size:,}" for size in sizes)
+        raise BadInput(f"plans are of {listed} accelerators. Valid: an estimate of plans of one number.")
+    cluster = estimate.cluster.with_num_gpus(sizes[0])
     drawn = terms.applied("power", power(cluster))
-    failing = reliability_of(
-        estimate.training, cluster.with_num_gpus(int(np.max(estimate.plans.num_gpus))), estimate.stack, terms
-    )
+    failing = reliability_of(estimate.training, cluster, estimate.stack, terms)
     price = price_usd_per_gpu_hour(cluster, estimate.parts_s, terms)
     hourly = None if price is None else price + np.zeros(len(estimate))
     return Account(estimate, drawn, hourly, failing, terms.owned)
@@ -243,7 +252,8 @@ def price_usd_per_gpu_hour(cluster: Cluster, parts_s: Mapping[str, Numeric], ter
         return terms.price_usd_per_gpu_hour[chip]
     if not terms.owned:
         return rental_usd_per_gpu_hour(chip)
-    own: Ownership | None = terms.applied("cost", ownership(cluster))
+    set_usd, set_w = (terms.settings.get(f"cost.{name}") for name in ("capital_usd", "provisioned_w"))
+    own: Ownership | None = terms.applied("cost", ownership(cluster, capital_usd=set_usd, provisioned_w=set_w))
     drawn: Power | None = terms.applied("power", power(cluster))
     at_meter = None if drawn is None else drawn.facility_w(parts_s)
     return None if own is None or at_meter is None else own.usd_per_gpu_hour(at_meter)

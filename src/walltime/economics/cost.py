@@ -138,12 +138,21 @@ def annuity_usd_per_year(capital_usd: float, residual_usd: float, years: float, 
     return paid_off_usd * recovery + residual_usd * interest_per_year
 
 
-def ownership(cluster: Cluster) -> Ownership | None:
-    """Return what owning an accelerator of a cluster costs; None if no price or no power limit of it is known.
+def ownership(
+    cluster: Cluster, *, capital_usd: float | None = None, provisioned_w: float | None = None
+) -> Ownership | None:
+    """Return what owning an accelerator of a cluster costs; None if its price or the power of its node is not known.
 
     The numbers are those of ``ownership.toml``; change any of them with `dataclasses.replace`.
+
+    Parameters
+    ----------
+    cluster
+        Of which accelerators.
+    capital_usd, provisioned_w
+        Instead of what is known: price with server and network, and power that is rented. [$], [W]
     """
-    return _ownership(cluster, 1, 1)
+    return _ownership(cluster, 1, 1, capital_usd, provisioned_w)
 
 
 def ownership_range(cluster: Cluster) -> tuple[Ownership, Ownership] | None:
@@ -155,13 +164,11 @@ def ownership_range(cluster: Cluster) -> tuple[Ownership, Ownership] | None:
     return None if cheap is None or dear is None else (cheap, dear)
 
 
-def _ownership(cluster: Cluster, costs: int, reliefs: int) -> Ownership | None:
+def _ownership(
+    cluster: Cluster, costs: int, reliefs: int, capital_usd: float | None = None, provisioned_w: float | None = None
+) -> Ownership | None:
     """Take one of low, middle and high of what makes an hour dearer (`costs`), and of what makes it cheaper."""
-    server = server_price_usd_per_gpu(cluster.accelerator.id)
-    limit_w = _board_limit_w(cluster.accelerator.id)
-    if server is None or limit_w is None:
-        return None
-    record = ownership_record()
+    record, chip = ownership_record(), cluster.accelerator.id
 
     def cost(number: Number) -> float:
         return ends(number)[costs]
@@ -169,14 +176,21 @@ def _ownership(cluster: Cluster, costs: int, reliefs: int) -> Ownership | None:
     def relief(number: Number) -> float:
         return ends(number)[reliefs]
 
+    server, limit_w = server_price_usd_per_gpu(chip), _board_limit_w(chip)
+    if capital_usd is None and server is not None:
+        capital_usd = cost(server) / (1 - cost(record.network_share))
+    if provisioned_w is None and limit_w is not None:
+        provisioned_w = _node_w(chip) or limit_w * cost(record.provisioned_per_board_limit)
+    if capital_usd is None or provisioned_w is None:
+        return None
     return Ownership(
-        capital_usd=cost(server) / (1 - cost(record.network_share)),
+        capital_usd=capital_usd,
         years=relief(record.years),
         residual_share=relief(record.residual_share),
         interest_per_year=cost(record.interest_per_year),
         maintenance_per_year=cost(record.maintenance_per_year),
         hosting_usd_per_kw_month=cost(record.hosting_usd_per_kw_month),
-        provisioned_w=_node_w(cluster.accelerator.id) or limit_w * cost(record.provisioned_per_board_limit),
+        provisioned_w=provisioned_w,
         electricity_usd_per_kwh=cost(record.electricity_usd_per_kwh),
         used_share=relief(record.used_share),
     )

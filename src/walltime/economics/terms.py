@@ -40,6 +40,8 @@ class Terms:
         for path, value in self.settings.items():
             _field(path)
             _check(path, value)
+            if path.startswith("cost.") and not self.owned:
+                raise BadInput(f"{path}={value:g} is about owning, and rent has no such number. Valid: with --owned.")
 
     def applied(self, room: str, record: Any) -> Any:
         """Return a record of a room with the numbers that are set there; None stays None."""

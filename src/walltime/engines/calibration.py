@@ -211,8 +211,9 @@ class Calibration:
     links, kernels, chip, stack
         The network's collectives, the accelerator's kernels, what it sustains, what the software adds.
     kin_burst
-        Rate of large 16-bit matmuls on the accelerator that ``chip`` was fitted on, over that of ``kernels``, each
-        measured by itself: in a long run accelerators with the same chip sustain the same, whoever measured them.
+        Efficiency that very large 16-bit matmuls approach (``max_efficiency``) on the accelerator that ``chip`` was
+        fitted on, over that of ``kernels``. Two accelerators with the same chip sustain the same rate in a long run, so
+        what somebody else's measurement of short bursts says of one must not count twice. 1 but for the H200.
     """
 
     cluster: Cluster

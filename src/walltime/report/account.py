@@ -32,10 +32,19 @@ def _power(account: Account) -> str:
 
 def _cost(account: Account) -> str:
     if account.price_usd_per_gpu_hour is None:
-        return "not known: no price of this accelerator is. Valid: --price USD"
+        return f"not known: {_missing(account)}. Valid: --price USD"
     hourly, token = _one(account.price_usd_per_gpu_hour), _one(account.cost_usd_per_token)
     how = "owned" if account.owned else "rented"
     return f"${token * _MILLION:,.3g} a million tokens at ${hourly:,.2f} a GPU-hour, {how}"
+
+
+def _missing(account: Account) -> str:
+    """Return what a price would need."""
+    if not account.owned:
+        return "no list price of this accelerator is"
+    if account.facility_w is None:
+        return "what its node draws is not (--set power.host_w=W)"
+    return "no purchase price of this accelerator is (--set cost.capital_usd=USD)"
 
 
 def _failures(account: Account) -> str:
