@@ -11,16 +11,20 @@ from hypothesis import strategies as st
 import walltime as wt
 from walltime.catalog import DATASHEET, AcceleratorRecord, ClusterRecord, parameter_set, sources
 from walltime.catalog.power import draws, node_of, power_record
-from walltime.economics.power import J_PER_KWH, Power, power
+from walltime.economics.power import Power, power
 from walltime.engines.step import PARTS
 from walltime.hardware import cluster
 from walltime.planner import recommend
 from walltime.problems import BadInput
 
-CLUSTERS = parameter_set(DATASHEET).ids(ClusterRecord)
+CLUSTERS = [name for name in parameter_set(DATASHEET).ids(ClusterRecord) if name != "b200-power-limited"]
 COMMUNICATION = ("tp_comm", "cp_comm", "ep_comm", "pp_comm", "dp_comm", "bubble")
 TIMES = st.fixed_dictionaries({name: st.floats(0, 1e3) for name in PARTS})
 H100 = power(cluster("h100-sxm", 2048))
+
+
+def test_a_lowered_limit_that_nobody_says_is_not_known():
+    assert power(cluster("b200-power-limited", 8)) is None
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
@@ -61,10 +65,9 @@ def test_a_node_that_nobody_says_is_not_known_never_zero():
 
 
 def test_a_users_own_numbers_replace_the_catalogs():
-    own = replace(H100, pue=1.0, limit_w=500.0, grid_kg_per_kwh=0.1)
+    own = replace(H100, pue=1.0, compute_w=500.0, host_w=100.0)
     assert own.part_powers_w["matmul"] == 500.0
-    assert float(own.facility_w({"matmul": 1.0})) == pytest.approx(500.0 + own.host_w + own.network_w)
-    assert own.carbon_kg(J_PER_KWH) == pytest.approx(0.1)
+    assert float(own.facility_w({"matmul": 1.0})) == pytest.approx(600.0 + own.network_w)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +76,7 @@ def test_a_users_own_numbers_replace_the_catalogs():
         ({"pue": 0.9}, "pue=0.9 is not possible. Valid: a finite number of at least 1"),
         ({"pue": math.nan}, "pue=nan"),
         ({"limit_w": 0.0}, "limit_w=0.0"),
+        ({"compute_w": 800.0}, "compute_w=800 is more than the board's limit of 700 W"),
         ({"host_w": -1.0}, "host_w=-1.0"),
         ({"grid_kg_per_kwh": math.inf}, "grid_kg_per_kwh=inf"),
     ],

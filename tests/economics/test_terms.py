@@ -34,6 +34,26 @@ def test_bad_settings_name_the_field(text, said):
         settings([text])
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"owned": "no"}, "owned='no' must be True or False"),
+        ({"price_usd_per_gpu_hour": 3}, "must map names to numbers"),
+        ({"price_usd_per_gpu_hour": {"h100-sxm": "2"}}, "'h100-sxm' is '2'"),
+        ({"price_usd_per_gpu_hour": {"h1oo-sxm": 2.0}}, "h1oo-sxm"),
+        ({"price_usd_per_gpu_hour": {"h100": 2.0}}, "an alias. Valid: h100-sxm"),
+        ({"owned": True, "price_usd_per_gpu_hour": {"h100-sxm": 2.0}}, "both say what an hour costs"),
+        ({"settings": 3}, "must map names to numbers"),
+        ({"settings": {"power.pue": True}}, "'power.pue' is True"),
+        ({"settings": {"power.limit_w": 300.0}}, "unknown field"),
+        ({"settings": {"cost.years": 3.0}}, "Valid: with --owned"),
+    ],
+)
+def test_terms_that_do_not_go_together(given, said):
+    with pytest.raises(BadInput, match=said):
+        Terms(**given)
+
+
 def test_terms_refuse_what_cannot_be():
     with pytest.raises(BadInput, match="price of h100"):
         Terms(price_usd_per_gpu_hour={"h100-sxm": float("nan")})

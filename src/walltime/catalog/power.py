@@ -3,8 +3,8 @@
 import functools
 from typing import NamedTuple
 
-from walltime.catalog.loader import convert, data_root, read_toml
-from walltime.catalog.schema import NodeRecord, Number, PowerRecord
+from walltime.catalog.loader import DATASHEET, convert, data_root, parameter_set, read_toml
+from walltime.catalog.schema import AcceleratorRecord, NodeRecord, Number, PowerRecord
 
 
 class Draws(NamedTuple):
@@ -28,6 +28,14 @@ def draws(accelerator_id: str) -> Draws:
     record = power_record()
     own = record.accelerator.get(accelerator_id, record.default)
     return Draws(*(getattr(own, f"{name}_share") or getattr(record.default, f"{name}_share") for name in Draws._fields))
+
+
+def board_limit_w(accelerator_id: str) -> float | None:
+    """Return the power limit of an accelerator, None if nobody says it. [W]"""
+    record = parameter_set(DATASHEET).find(AcceleratorRecord, accelerator_id)
+    if record is None or record.power_w is None or accelerator_id in power_record().limit_not_known:
+        return None
+    return float(record.power_w.value)
 
 
 def node_of(accelerator_id: str) -> NodeRecord | None:

@@ -262,8 +262,12 @@ class SiteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class PowerRecord(_Record, frozen=True):
-    """``power.toml``: what accelerators, nodes and networks draw, and what building and grid make of it."""
+    """``power.toml``: what accelerators, nodes and networks draw, and what building and grid make of it.
 
+    ``limit_not_known`` are accelerators whose limit is not that of the one that they are based on.
+    """
+
+    limit_not_known: list[str]
     default: DrawRecord
     accelerator: dict[str, DrawRecord]
     host_fraction: Number

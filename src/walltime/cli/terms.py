@@ -32,16 +32,18 @@ def terms_of(values: Mapping[str, Any], clusters: Iterable[Cluster]) -> Terms:
         setting that is none.
     """
     chips = list(dict.fromkeys(cluster.accelerator.id for cluster in clusters))
-    prices, owned = dict(_prices(values, chips)), bool(values.get("owned"))
-    if owned and prices:
-        raise BadInput("owned and price both say what an hour costs. Valid: one of them, or --set cost.capital_usd=...")
-    return Terms(owned, prices, settings(text for text in texts(values, "set") if is_setting(text)))
+    set_here = settings(text for text in texts(values, "set") if is_setting(text))
+    return Terms(bool(values.get("owned")), dict(_prices(values, chips)), set_here)
 
 
 def _prices(values: Mapping[str, Any], chips: list[str]) -> Iterator[tuple[str, float]]:
     """Yield prices: of an accelerator (``h100-sxm=2.5``), or of all (``2.5``)."""
-    for text in texts(values, "price"):
+    given = texts(values, "price")
+    names = [text.rpartition("=")[0] for text in given]
+    for text in given:
         name, separator, price = text.rpartition("=")
+        if names.count(name) > 1 or (separator and not name):
+            raise BadInput(f"price={text} is given twice, or for nothing. Valid: 2.50, or h100-sxm=2.50, once each.")
         try:
             usd = positive(float(price), "price", text)
         except ValueError:

@@ -21,7 +21,11 @@ from walltime.workload import Training
 
 _COMPUTE = ("matmul", "attention", "memory_bound", "optimizer")
 _COMMUNICATION = ("tp_comm", "cp_comm", "ep_comm", "pp_comm", "dp_comm")
-_HOUR_S, _JOULES_PER_KWH = 3600, 3.6e6
+_HOUR_S, _W_PER_KW, _JOULES_PER_KWH = 3600, 1000, 3.6e6
+
+
+LEAST_EFFECTIVE_SHARE = 1e-3
+"""A training that keeps less than a thousandth of its time never ends: what is beyond is no prediction."""
 
 
 @dataclass(frozen=True)
@@ -134,12 +138,26 @@ class Account:
             return None
         return self.price_usd_per_gpu_hour / _HOUR_S / self.tokens_per_s_per_gpu
 
+    @property
+    def price_missing(self) -> str:
+        """What a price of an hour would need, in words; empty if there is one."""
+        if self.price_usd_per_gpu_hour is not None:
+            return ""
+        if not self.owned:
+            return "no list price is known"
+        if self.facility_w is None:
+            return "what the rest of its node draws is not known (--set power.host_w=W)"
+        return "no purchase price is known (--set cost.capital_usd=USD)"
+
     # Failures
 
     @property
     def effective_share(self) -> Floats | None:
-        """Share of the ideal tokens that are left after failures and checkpoints."""
-        return None if self.reliability is None else self.reliability.effective_share(self.num_gpus)
+        """Share of the ideal tokens that are left after failures and checkpoints; 0 where next to none are."""
+        if self.reliability is None:
+            return None
+        share = self.reliability.effective_share(self.num_gpus)
+        return np.where(share < LEAST_EFFECTIVE_SHARE, 0.0, share)
 
     @property
     def goodput_tokens_per_s(self) -> Floats | None:
@@ -150,27 +168,27 @@ class Account:
 
     @property
     def run_time_s(self) -> Floats:
-        """Time of all the estimate's steps, interruptions included. [s]"""
-        ideal_s = self.estimate.run_time_s
-        return ideal_s if self.effective_share is None else ideal_s / self.effective_share
+        """Time of all the estimate's steps, interruptions included; infinite where next to nothing is left. [s]"""
+        share = self.effective_share
+        if share is None:
+            return self.estimate.run_time_s
+        return np.where(share > 0, self.estimate.run_time_s / np.where(share > 0, share, 1), np.inf)
 
     def run(self) -> dict[str, Floats | None]:
         """Return what the estimate's steps take and cost together, interruptions included, (plans,) or None each.
 
         Cost and energy are of accelerators that are held and drawing until the run is done: what is lost to failures
-        is paid for.
+        is paid for. None where a number is not known, or the run never ends.
         """
-        time_s = self.run_time_s
-        gpu_hours = time_s * self.num_gpus / _HOUR_S
-        energy_kwh = None if self.facility_w is None else self.facility_w * self.num_gpus * time_s / _JOULES_PER_KWH
-        return {
-            "ideal_run_time_s": self.estimate.run_time_s,
-            "run_time_s": time_s,
-            "gpu_hours": gpu_hours,
-            "cost_usd": None if self.price_usd_per_gpu_hour is None else self.price_usd_per_gpu_hour * gpu_hours,
-            "facility_energy_kwh": energy_kwh,
-            "carbon_kg": None if self.power is None or energy_kwh is None else energy_kwh * self.power.grid_kg_per_kwh,
-        }
+        ideal = {"ideal_run_time_s": self.estimate.run_time_s}
+        names = ("run_time_s", "gpu_hours", "cost_usd", "facility_energy_kwh", "carbon_kg")
+        if not np.all(np.isfinite(self.run_time_s)):
+            return ideal | dict.fromkeys(names)
+        gpu_hours = self.run_time_s * self.num_gpus / _HOUR_S
+        kwh = None if self.facility_w is None else self.facility_w * gpu_hours / _W_PER_KW
+        cost = None if self.price_usd_per_gpu_hour is None else self.price_usd_per_gpu_hour * gpu_hours
+        carbon = None if self.power is None or kwh is None else kwh * self.power.grid_kg_per_kwh
+        return ideal | dict(zip(names, (self.run_time_s, gpu_hours, cost, kwh, carbon), strict=True))
 
     # Rows
 

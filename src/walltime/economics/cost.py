@@ -6,10 +6,11 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from walltime.arrays import Floats, Numeric
-from walltime.catalog import DATASHEET, AcceleratorRecord, Number, parameter_set
+from walltime.catalog import Number
 from walltime.catalog.ownership import ends, ownership_record, server_price_usd_per_gpu
-from walltime.catalog.power import node_of
+from walltime.catalog.power import board_limit_w
 from walltime.catalog.prices import price_per_gpu_hour_usd
+from walltime.economics.power import most_host_w
 from walltime.hardware import Cluster
 from walltime.problems import BadInput
 from walltime.units import YEAR_S
@@ -176,7 +177,7 @@ def _ownership(
     def relief(number: Number) -> float:
         return ends(number)[reliefs]
 
-    server, limit_w = server_price_usd_per_gpu(chip), _board_limit_w(chip)
+    server, limit_w = server_price_usd_per_gpu(chip), board_limit_w(chip)
     if capital_usd is None and server is not None:
         capital_usd = cost(server) / (1 - cost(record.network_share))
     if provisioned_w is None and limit_w is not None:
@@ -197,15 +198,9 @@ def _ownership(
 
 
 def _node_w(accelerator_id: str) -> float | None:
-    """Return the most that a node draws for each of its accelerators, None if nobody says. [W]"""
-    node = node_of(accelerator_id)
-    return None if node is None else float(node.max_w.value) / node.num_accelerators
-
-
-def _board_limit_w(accelerator_id: str) -> float | None:
-    """Return the power limit of an accelerator, None if it is not known. [W]"""
-    record = parameter_set(DATASHEET).find(AcceleratorRecord, accelerator_id)
-    return None if record is None or record.power_w is None else float(record.power_w.value)
+    """Return the most that an accelerator and its share of its node can draw, None if nobody says. [W]"""
+    limit_w, host_w = board_limit_w(accelerator_id), most_host_w(accelerator_id)
+    return None if limit_w is None or host_w is None else limit_w + host_w
 
 
 def rental_usd_per_gpu_hour(accelerator_id: str) -> float | None:

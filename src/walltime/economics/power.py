@@ -8,15 +8,12 @@ from functools import cached_property
 import numpy as np
 
 from walltime.arrays import Floats, Numeric
-from walltime.catalog import DATASHEET, AcceleratorRecord, parameter_set
-from walltime.catalog.power import draws, node_of, power_record
+from walltime.catalog.power import board_limit_w, draws, node_of, power_record
 from walltime.engines.step import PARTS
 from walltime.hardware import Cluster
 from walltime.hardware.network import Network
 from walltime.physics.power import fabric_power_w, fat_tree_levels, host_power_w, mean_power_w
 from walltime.problems import BadInput
-
-J_PER_KWH = 3.6e6
 
 _DRAWN = {
     **dict.fromkeys(("matmul", "attention"), "compute_w"),
@@ -73,11 +70,14 @@ class Power:
             value, least = getattr(self, field.name), _LEAST.get(field.name, 0.0)
             if value is not None and not (least <= value < math.inf):
                 raise BadInput(f"{field.name}={value} is not possible. Valid: a finite number of at least {least:g}.")
+        for name in dict.fromkeys(_DRAWN.values()):
+            if getattr(self, name) > self.limit_w:
+                raise BadInput(f"{name}={getattr(self, name):g} is more than the board's limit of {self.limit_w:g} W.")
 
     @cached_property
     def part_powers_w(self) -> dict[str, float]:
         """What a board draws in each part of a step, by `walltime.engines.step.PARTS`. [W]"""
-        return {name: float(min(getattr(self, _DRAWN[name]), self.limit_w)) for name in PARTS}
+        return {name: float(getattr(self, _DRAWN[name])) for name in PARTS}
 
     def board_w(self, parts_s: Mapping[str, Numeric]) -> Floats:
         """Mean power of a board over a step of these parts, (plans,). [W]"""
@@ -88,10 +88,6 @@ class Power:
         if self.host_w is None or self.network_w is None:
             return None
         return np.asarray((self.board_w(parts_s) + self.host_w + self.network_w) * self.pue)
-
-    def carbon_kg(self, energy_j: Numeric) -> Numeric:
-        """CO2 (equivalent) that the grid emits for so much energy of the building. [kg]"""
-        return energy_j / J_PER_KWH * self.grid_kg_per_kwh
 
 
 def power(cluster: Cluster) -> Power | None:
@@ -109,32 +105,40 @@ def power(cluster: Cluster) -> Power | None:
     >>> found.limit_w, found.idle_w, round(found.host_w), found.network_w
     (700.0, 133.0, 345, 72.0)
     """
-    chip = parameter_set(DATASHEET).find(AcceleratorRecord, cluster.accelerator.id)
-    if chip is None or chip.power_w is None:
+    chip, site = cluster.accelerator.id, power_record().site
+    limit_w = board_limit_w(chip)
+    if limit_w is None:
         return None
-    limit_w, site = float(chip.power_w.value), power_record().site
-    idle_w, compute_w, memory_bound_w, communication_w = (limit_w * share.value for share in draws(chip.id))
+    idle_w, compute_w, memory_bound_w, communication_w = (limit_w * share.value for share in draws(chip))
     return Power(
         limit_w=limit_w,
         idle_w=idle_w,
         compute_w=compute_w,
         memory_bound_w=memory_bound_w,
         communication_w=communication_w,
-        host_w=_host_w(chip.id),
+        host_w=_host_w(chip),
         network_w=_network_w(cluster.network, cluster.num_gpus),
         pue=float(site.pue.value),
         grid_kg_per_kwh=float(site.grid_kg_per_kwh.value),
     )
 
 
+def most_host_w(accelerator_id: str) -> float | None:
+    """Return the most that an accelerator's share of the rest of its node can draw, None if nobody says. [W]"""
+    return _of_node(accelerator_id, 1.0)
+
+
 def _host_w(accelerator_id: str) -> float | None:
-    """Return the share of one accelerator in the rest of its node, None where nobody says what that draws. [W]"""
+    """Return what an accelerator's share of the rest of its node draws, None if nobody says. [W]"""
+    return _of_node(accelerator_id, float(power_record().host_fraction.value))
+
+
+def _of_node(accelerator_id: str, fraction: float) -> float | None:
     node = node_of(accelerator_id)
-    rated = None if node is None else parameter_set(DATASHEET).get(AcceleratorRecord, node.accelerators[0]).power_w
-    if node is None or rated is None:
+    rated_w = None if node is None else board_limit_w(node.accelerators[0])
+    if node is None or rated_w is None:
         return None
-    fraction = power_record().host_fraction.value
-    return host_power_w(float(node.max_w.value), node.num_accelerators, float(rated.value), float(fraction))
+    return host_power_w(float(node.max_w.value), node.num_accelerators, rated_w, fraction)
 
 
 def _network_w(network: Network, num_gpus: int | None) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from walltime.catalog import DATASHEET, AcceleratorRecord, parameter_set
 from walltime.economics.cost import Ownership
 from walltime.economics.power import Power
 from walltime.economics.reliability import Reliability
@@ -13,6 +14,8 @@ from walltime.units import parse_quantity, positive
 ROOMS: Mapping[str, Any] = {"power": Power, "cost": Ownership, "failures": Reliability}
 """Where a setting's path starts, and the record whose field it names."""
 _COUNTS = ("gpus_per_node", "spare_nodes")
+_NOT_SET = ("power.limit_w",)
+"""A lower limit slows steps as well, by how much is not known."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,17 @@ class Terms:
     settings: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse prices and settings that cannot be."""
-        for chip, usd in self.price_usd_per_gpu_hour.items():
+        """Refuse prices and settings that cannot be, or that do not go together."""
+        if not isinstance(self.owned, bool):
+            raise BadInput(f"owned={self.owned!r} must be True or False.")
+        for chip, usd in _numbers("price_usd_per_gpu_hour", self.price_usd_per_gpu_hour, "h100-sxm").items():
+            known = parameter_set(DATASHEET).get(AcceleratorRecord, chip).id
+            if known != chip:
+                raise BadInput(f"price of {chip}: an alias. Valid: {known}.")
             positive(usd, f"price of {chip}")
-        for path, value in self.settings.items():
+        if self.owned and self.price_usd_per_gpu_hour:
+            raise BadInput("owned and price both say what an hour costs. Valid: one of them.")
+        for path, value in _numbers("settings", self.settings, "power.pue").items():
             _field(path)
             _check(path, value)
             if path.startswith("cost.") and not self.owned:
@@ -48,10 +58,10 @@ class Terms:
         prefix = f"{room}."
         given = {path.removeprefix(prefix): value for path, value in self.settings.items() if path.startswith(prefix)}
         whole = {name: int(value) for name, value in given.items() if name in _COUNTS}
-        return replace(record, **given | whole) if record is not None and given else record
-
-
-USUAL_TERMS = Terms()
+        try:
+            return replace(record, **given | whole) if record is not None and given else record
+        except BadInput as problem:
+            raise BadInput(f"{prefix}{problem}") from None
 
 
 def is_setting(text: str) -> bool:
@@ -98,7 +108,17 @@ def _field(path: str) -> str:
 
 
 def _names(room: str) -> list[str]:
-    return [one.name for one in fields(ROOMS[room])]
+    return [one.name for one in fields(ROOMS[room]) if f"{room}.{one.name}" not in _NOT_SET]
+
+
+def _numbers(field_name: str, given: object, example: str) -> Mapping[str, float]:
+    """Return a mapping of names to numbers; refuse what is none."""
+    if not isinstance(given, Mapping):
+        raise BadInput(f"{field_name}={given!r} must map names to numbers. Valid: {{{example!r}: 1.1}}.")
+    for name, value in given.items():
+        if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, int | float):
+            raise BadInput(f"{field_name}: {name!r} is {value!r}. Valid: a number.")
+    return given
 
 
 def _check(path: str, value: float) -> float:
@@ -107,6 +127,10 @@ def _check(path: str, value: float) -> float:
         raise BadInput(f"{path}={value:g} must be a whole number.")
     if "share" in path and not 0 <= value <= 1:
         raise BadInput(f"{path}={value:g} must be between 0 and 1.")
-    if path == "power.pue" and not value >= 1:
+    if path == "power.pue" and value < 1:
         raise BadInput(f"{path}={value:g} must be at least 1: all power over that of the machines.")
     return value if value == 0 else positive(value, path)
+
+
+USUAL_TERMS = Terms()
+"""Rented, at list prices, with the catalog's numbers."""

@@ -102,6 +102,8 @@ class Option:
         }[goal]
         if of_goal is None:
             chip = self.cluster.accelerator.id
+            if goal == "cost" and self.account.owned:
+                raise BadInput(f"goal=cost: owning {chip}: {self.account.price_missing}. Valid: without --owned.")
             if goal == "cost":
                 raise BadInput(f"goal=cost: no price of {chip} is known. Valid: --price 2.50 (dollars a GPU-hour).")
             raise BadInput(f"goal=energy: no power limit of {chip} is known. Valid: --goal time.")

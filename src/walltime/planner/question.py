@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from walltime.catalog import DATASHEET, AcceleratorRecord, parameter_set
 from walltime.economics.terms import USUAL_TERMS, Terms
 from walltime.engines.calibration import kernels
 from walltime.engines.stack import Stack
@@ -72,10 +71,6 @@ class Question:
             whole(cluster.num_gpus or 1, "number of accelerators", LARGEST_CLUSTER)
         if self.tokens is not None:
             positive(self.tokens, "tokens")
-        chips = {cluster.accelerator.id for cluster in self.clusters}
-        for chip in self.terms.price_usd_per_gpu_hour:
-            if chip not in chips and parameter_set(DATASHEET).get(AcceleratorRecord, chip).id != chip:
-                raise BadInput(f"price of {chip}: an alias. Valid: {', '.join(sorted(chips))}.")
         for precision in self.precisions:
             if precision not in PRECISIONS:
                 raise unknown("precision", precision, PRECISIONS)

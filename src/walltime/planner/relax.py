@@ -98,7 +98,7 @@ def _later(question: Question) -> Iterator[Relaxation]:
     if question.deadline_s is None:
         return
     found = recommend(replace(question, deadline_s=None, goal="time", top=1))
-    if found:
+    if found and math.isfinite(found.best.run_time_s):
         yield Relaxation(f"--deadline {_rounded_up(found.best.run_time_s)}", f"{found.best.plan}")
 
 

@@ -1,12 +1,13 @@
 """What a training costs, in lines: power, money, failures, and the whole run."""
 
+import numpy as np
+
 from walltime.economics.account import Account
 from walltime.units import format_count, format_si, format_time
 
 _MILLION = 1e6
 _DAY_S = 86400
 _KG_PER_TONNE = 1000
-_J_PER_KWH = 3.6e6
 
 
 def account_lines(account: Account, tokens: float | None) -> list[str]:
@@ -32,19 +33,10 @@ def _power(account: Account) -> str:
 
 def _cost(account: Account) -> str:
     if account.price_usd_per_gpu_hour is None:
-        return f"not known: {_missing(account)}. Valid: --price USD"
+        return f"not known: {account.price_missing}"
     hourly, token = _one(account.price_usd_per_gpu_hour), _one(account.cost_usd_per_token)
     how = "owned" if account.owned else "rented"
     return f"${token * _MILLION:,.3g} a million tokens at ${hourly:,.2f} a GPU-hour, {how}"
-
-
-def _missing(account: Account) -> str:
-    """Return what a price would need."""
-    if not account.owned:
-        return "no list price of this accelerator is"
-    if account.facility_w is None:
-        return "what its node draws is not (--set power.host_w=W)"
-    return "no purchase price of this accelerator is (--set cost.capital_usd=USD)"
 
 
 def _failures(account: Account) -> str:
@@ -58,6 +50,8 @@ def _failures(account: Account) -> str:
 
 def _run(account: Account, tokens: float) -> str:
     run = account.run()
+    if not np.isfinite(account.run_time_s[0]):
+        return "never ends: failures leave next to nothing of the time"
     ideal, real = (_one(run[name]) / _DAY_S for name in ("ideal_run_time_s", "run_time_s"))
     words = [
         f"{_short(tokens)} tokens, {format_count(account.estimate.num_steps)} steps: {real:,.3g} days ({ideal:,.3g} "
