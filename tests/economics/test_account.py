@@ -7,11 +7,13 @@ import pytest
 
 import walltime as wt
 from walltime.economics.account import account
+from walltime.economics.numbers import account_numbers
 from walltime.economics.terms import Terms
 from walltime.engines.known_cluster import known_cluster
 from walltime.engines.stack import stack
 from walltime.engines.transformer import estimate
 from walltime.plan import PlanBatch
+from walltime.problems import BadInput
 from walltime.workload import Training
 
 PLANS = [wt.Plan(tp=tp, pp=pp, dp=512 // (tp * pp), micro_batch=2) for tp, pp in ((1, 1), (2, 4), (8, 1), (8, 8))]
@@ -78,3 +80,28 @@ def test_terms_replace_the_catalogs_numbers():
     np.testing.assert_allclose(wasteful.facility_w, 2 * usual.facility_w)
     slow = account(found, Terms(settings={"failures.restart_s": 10 * usual.reliability.restart_s}))
     assert (slow.effective_share < usual.effective_share).all()
+
+
+def test_an_account_names_the_numbers_it_stands_on():
+    rented = account_numbers(wt.cluster("h100-sxm", 512), Terms())
+    assert {path.partition(".")[0] for path in rented} == {"power", "cost", "failures"}
+    assert rented["failures.gpu_mtbf_s"].source == "grattafiori2024llama3"
+    assert rented["cost.usd_per_gpu_hour"].value == pytest.approx(account(estimated()).price_usd_per_gpu_hour[0])
+    owned = account_numbers(wt.cluster("h100-sxm", 512), Terms(owned=True))
+    assert {"cost.server_usd", "cost.years", "cost.electricity_usd_per_kwh"} <= owned.keys()
+    assert not [path for path in account_numbers(wt.cluster("h20", 8), Terms()) if path.startswith("cost.")]
+
+
+def test_a_run_that_failures_never_let_end_has_no_cost():
+    made = account(estimated(), Terms(settings={"failures.gpu_mtbf_s": 60.0}))
+    assert (made.effective_share == 0).all()
+    assert (made.goodput_tokens_per_s == 0).all()
+    assert {name for name, value in made.run().items() if value is not None} == {"ideal_run_time_s"}
+
+
+def test_an_account_is_of_one_number_of_accelerators():
+    training = Training(wt.model("llama-2-7b"), 4096, 1024)
+    plans = PlanBatch.of([wt.Plan(dp=8), wt.Plan(dp=16)])
+    found = estimate(training, known_cluster(wt.cluster("h100-sxm", 16)), plans, stack("megatron-core"))
+    with pytest.raises(BadInput, match="plans are of 8, 16 accelerators"):
+        account(found)

@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 import click
+from msgspec import to_builtins
 
 from walltime import api
 from walltime.cli.common import cluster_inputs, emit_json, texts
@@ -12,6 +13,7 @@ from walltime.cli.question import Question, question, run_warnings
 from walltime.cli.terms import terms_of
 from walltime.cli.timeline import asked_timeline
 from walltime.economics.account import Account, account
+from walltime.economics.numbers import account_numbers
 from walltime.engines.nearest import nearest_plans_that_fit
 from walltime.engines.transformer import TransformerEstimate
 from walltime.plan import Plan
@@ -35,19 +37,23 @@ def run(values: Mapping[str, Any], *, as_json: bool) -> None:
     around = Neighbourhood(asked.training, asked.plan, asked.cluster.accelerator.id, asked.stack.id)
     warnings = [*asked.notes, *run_warnings(asked), *around.beyond()]
     published = published_run(asked.training, asked.plan, asked.cluster.accelerator.id)
-    costs = account(result, terms_of(values, [asked.cluster]))
+    terms = terms_of(values, [asked.cluster])
+    costs = account(result, terms)
     context = Context(costs, around.nearest(), asked.tokens, published)
     instead = None if result.fits[0] else _nearest_plan(asked)
     shown = asked_timeline(values, result)
     if as_json:
-        document = _document(result, context, instead) | {"timeline": shown.document() if shown else None}
+        document = _document(result, context, instead) | {
+            "account_numbers": {name: to_builtins(one) for name, one in account_numbers(asked.cluster, terms).items()},
+            "timeline": shown.document() if shown else None,
+        }
         emit_json("estimate", _inputs(values, asked, result), document, warnings)
     else:
         click.echo(transformer_text(result, context))
         if shown:
             shown.echo()
         if values.get("explain"):
-            click.echo("\n" + explanation_text(result))
+            click.echo("\n" + explanation_text(result, terms))
         else:
             click.echo("\nnext: the same with --explain: what each part is, and what its numbers stand on")
         for warning in warnings:

@@ -8,7 +8,7 @@ from walltime import api
 from walltime.catalog import DATASHEET
 from walltime.catalog.fitted import fitted_ids, training_record
 from walltime.cli.common import resolve_cluster, texts, typed
-from walltime.economics.terms import is_setting
+from walltime.economics.terms import ROOMS, is_setting
 from walltime.engines.known_cluster import known_cluster
 from walltime.engines.stack import ATTENTION_KERNELS, Stack, stack
 from walltime.hardware import Cluster
@@ -20,6 +20,7 @@ from walltime.units import LARGEST_SIZE, format_count, parse_quantity, whole, wh
 from walltime.validate.layouts import DEFAULTS
 from walltime.workload import Training, Transformer
 
+_HARDWARE = ("network", "accelerator")
 _CHOICES = (
     *("schedule", "sharding", "precision", "cp_algorithm"),
     *("sequence_parallel", "reshard", "offload_optimizer"),
@@ -78,6 +79,10 @@ def real_cluster(values: Mapping[str, Any], notes: list[str]) -> Cluster:
     if numbers != DATASHEET:
         raise BadInput(f"parameters={numbers} are the theory's numbers. Valid for real models: {DATASHEET}.")
     of_hardware = [text for text in texts(values, "set") if not is_setting(text)]
+    for text in of_hardware:
+        room = text.partition(".")[0].strip()
+        if "=" in text and room not in _HARDWARE:
+            raise unknown("field in --set", text.partition("=")[0], [f"{name}.…" for name in (*_HARDWARE, *ROOMS)])
     values = {**values, "parameters": DATASHEET, "precision": None, "set": of_hardware}
     cluster = resolve_cluster(values, needs_count=True)
     if cluster.network.id not in fitted_ids("links"):

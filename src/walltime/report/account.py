@@ -2,7 +2,12 @@
 
 import numpy as np
 
+from walltime.catalog import Number
 from walltime.economics.account import Account
+from walltime.economics.numbers import account_numbers
+from walltime.economics.terms import Terms
+from walltime.hardware import Cluster
+from walltime.report.terminal import table
 from walltime.units import format_count, format_si, format_time
 
 _MILLION = 1e6
@@ -18,6 +23,19 @@ def account_lines(account: Account, tokens: float | None) -> list[str]:
         f"  failures   {_failures(account)}",
     ]
     return lines if tokens is None else [*lines, f"  run        {_run(account, tokens)}"]
+
+
+def numbers_table(cluster: Cluster, terms: Terms) -> str:
+    """Return what power, price and failures stand on, with ranges and sources; `walltime show` has them in full."""
+    rows = [
+        [name, f"{float(number.value):.4g}", _range(number), number.kind, number.source]
+        for name, number in account_numbers(cluster, terms).items()
+    ]
+    return table(["power, cost, failures", "value", "low to high", "kind", "source"], rows, left=1)
+
+
+def _range(number: Number) -> str:
+    return "" if number.low is None or number.high is None else f"{number.low:.4g} to {number.high:.4g}"
 
 
 def _power(account: Account) -> str:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from walltime.catalog.fitted import FittedBlock, kernels_record, links_record, training_record
 from walltime.economics.account import Account
+from walltime.economics.terms import Terms
 from walltime.engines.transformer import TransformerEstimate
 from walltime.engines.transformer_memory import RECLAIMABLE
 from walltime.plan import Plan
-from walltime.report.account import account_lines
+from walltime.report.account import account_lines, numbers_table
 from walltime.report.terminal import bar, table
 from walltime.units import format_count, format_si, format_time
 from walltime.validate.cases import Case
@@ -190,8 +191,8 @@ def _short(plan: Plan) -> str:
     return f"{degrees or 'dp 1'}, {plan.precision}"
 
 
-def explanation_text(result: TransformerEstimate) -> str:
-    """Return what each part of a step is, and what its numbers stand on."""
+def explanation_text(result: TransformerEstimate, terms: Terms) -> str:
+    """Return what each part of a step is, and what its numbers stand on, those of power, cost and failures too."""
     parts = [[label, meaning] for label, meaning in PARTS.values()]
     return "\n\n".join(
         [
@@ -200,6 +201,7 @@ def explanation_text(result: TransformerEstimate) -> str:
             "bound hides all of it, and bubble and overhead; the upper bound none.",
             table(["numbers", "of", "kind", "rows", "fitted on"], _blocks(result), left=5),
             "Formulas: walltime.physics and walltime.engines; numbers with ranges: src/walltime/data/fitted.",
+            numbers_table(result.cluster, terms),
         ]
     )
 
