@@ -225,6 +225,7 @@ def test_every_source_can_be_found():
         for field in ("author", "title", "year", "url"):
             assert re.search(rf"^\s*{field}\s*=", entry, re.MULTILINE), (field, entry[:40])
         assert re.search(r"url\s*=\s*\{https?://", entry), entry[:40]
+        assert entry.count("{") == entry.count("}"), entry[:40]
 
 
 @pytest.mark.parametrize(("name", "record"), NUMBERS)
