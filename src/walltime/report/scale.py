@@ -10,10 +10,11 @@ from walltime.units import format_count, format_si, format_time
 
 _HOUR_S, _MILLION, _BILLION = 3600, 1e6, 1e9
 _WHOLE = 100  # ratios from here on are whole numbers
-_UNKNOWN = "not known"
+_MOST_LISTED = 8
+_UNKNOWN, _BLANK = "not known", "-"
 _HEADER = (
     *("GPUs", "step", "tokens/s", "per GPU", "MFU", "exposed", "W/GPU", "tokens/J", "$/Gtoken"),
-    *("effective", "added returns"),
+    *("effective", "returns"),
 )
 
 
@@ -59,18 +60,23 @@ def _price(curve: Curve) -> str:
 
 
 def _metrics(curve: Curve) -> str:
-    rows = [_row(curve, point) for point in curve.points]
+    beyond = any(point.exceeds_measured for point in curve.possible)
+    rows = [_row(curve, point, mark=beyond) for point in curve.points]
     cost = "dollar" if curve.counts_dollars else "GPU"
-    best = "" if curve.best is None else f", over that at {curve.best.num_gpus:,} GPUs, the best size"
+    best = "" if curve.best is None else f", over that at {_gpus(curve.best.num_gpus)}, the best size"
     gain = "goodput" if curve.counts_failures else "tokens/s, without failures,"
-    return (
-        f"{table(_HEADER, rows)}\n"
-        "exposed: communication that nothing hides, of the step; W and tokens/J: of the boards; effective: share left\n"
-        f"after failures and checkpoints; added returns: {gain} for each added {cost}{best}"
-    )
+    lines = [
+        table(_HEADER, rows),
+        "exposed: communication that nothing hides, of the step; W and tokens/J: of the boards",
+        "effective: share left after failures and checkpoints",
+        f"returns: {gain} for each added {cost}{best}",
+        *(["-: not known"] if any(_BLANK in row for row in rows) else []),
+        *_measured(curve),
+    ]
+    return "\n".join(lines)
 
 
-def _row(curve: Curve, point: ScalePoint) -> list[str]:
+def _row(curve: Curve, point: ScalePoint, *, mark: bool) -> list[str]:
     metrics = point.metrics
     if not metrics:
         return [f"{point.num_gpus:,}", "no plan", *[""] * (len(_HEADER) - 2)]
@@ -81,7 +87,7 @@ def _row(curve: Curve, point: ScalePoint) -> list[str]:
         format_time(metrics["step_time_s"] or 0.0),
         _count(metrics["tokens_per_s"]),
         _count(metrics["tokens_per_s_per_gpu"]),
-        _percent(metrics["mfu"]),
+        _percent(metrics["mfu"]) + (" !" if point.exceeds_measured else "  " if mark else ""),
         _percent(metrics["exposed_share_of_step"]),
         _number(metrics["board_power_w"], "{:,.0f}"),
         _number(metrics["tokens_per_j"], "{:,.3g}"),
@@ -89,6 +95,18 @@ def _row(curve: Curve, point: ScalePoint) -> list[str]:
         _percent(metrics["effective_share"]),
         "" if back is None else f"{back:.0%}",
     ]
+
+
+def _measured(curve: Curve) -> list[str]:
+    """Say whether utilisation is beyond what was ever measured, or whether nothing was."""
+    beyond = [point for point in curve.possible if point.exceeds_measured]
+    chip, most = curve.cluster.accelerator.id, [point.measured_ceiling_utilization or 0.0 for point in beyond]
+    said = [f"! more than was ever measured on {chip}: at most {max(most):.1%}"] if beyond else []
+    unknown = [point for point in curve.possible if point.measured_ceiling_utilization is None and point.option]
+    formats = dict.fromkeys(point.option.plan.precision for point in unknown if point.option)
+    if unknown:
+        said.append(f"no measured step on {chip} in {' or '.join(formats)} is known here: nothing bounds its MFU")
+    return said
 
 
 def _added(curve: Curve) -> str:
@@ -111,7 +129,8 @@ def _added(curve: Curve) -> str:
     header = ["GPUs added", "tokens/s a GPU", "tokens a joule", "Mtokens a dollar", "returns"]
     found = table([*header, *(["without failures"] if goodput else [])], rows)
     counted = "counted" if goodput else "not known"
-    return f"{found}\nwhat the added GPUs, their boards' power and their price return, failures {counted}"
+    blank = "; -: not known" if any(_BLANK in row for row in rows) else ""
+    return f"{found}\nwhat the added GPUs, their boards' power and their price return, failures {counted}{blank}"
 
 
 def _count(value: float | None) -> str:
@@ -123,22 +142,28 @@ def _percent(value: float | None) -> str:
 
 
 def _number(value: float | None, form: str) -> str:
-    return _UNKNOWN if value is None else form.format(value)
+    return _BLANK if value is None else form.format(value)
 
 
 def _plans(curve: Curve) -> str:
+    """Return the plans, and under them why some sizes have none; the batch where it differs."""
+    header = ["GPUs", "fastest plan", f"the simplest within {_tie(curve):.1%} of it", "batch", "memory"]
     rows = [_plan_row(point) for point in curve.points]
-    tie = next((point.answer.tie for point in curve.possible if point.answer), 0.0)
-    header = ["GPUs", "fastest plan", f"the simplest within {tie:.1%} of it", "batch", "memory"]
-    if any(row[2] for row in rows):
-        return table(header, rows, left=3)
-    return table([*header[:2], *header[3:]], [[*row[:2], *row[3:]] for row in rows], left=2)
+    batches = {point.batch_seqs for point in curve.points}
+    shown = [0, 1, *([2] if any(row[2] for row in rows) else []), *([3] if len(batches) > 1 else []), 4]
+    found = table([header[i] for i in shown], [[row[i] for i in shown] for row in rows], left=3 if 2 in shown else 2)
+    whys = [f"{_gpus(point.num_gpus)}: no plan: {point.why_not}" for point in curve.points if not point.is_possible]
+    return "\n".join([found, *whys])
+
+
+def _tie(curve: Curve) -> float:
+    return next((point.answer.tie for point in curve.possible if point.answer), 0.0)
 
 
 def _plan_row(point: ScalePoint) -> list[str]:
     size, batch = f"{point.num_gpus:,}", "" if point.batch_seqs is None else format_count(point.batch_seqs)
     if point.option is None or not point.answer:
-        return [size, f"no plan: {point.why_not}", "", batch, ""]
+        return [size, "no plan", "", batch, ""]
     best, simple = point.option, point.answer.recommended
     simpler = short_plan(simple.plan) if simple is not best else ""
     return [size, short_plan(best.plan), simpler, batch, format_si(best.needed_bytes, "B", 3)]
@@ -153,7 +178,7 @@ def _words(curve: Curve) -> str:
     if not curve.marginals:
         return "one size is possible: what an added GPU returns needs two"
     first, last = curve.possible[0].totals, curve.possible[-1].totals
-    return "\n".join([_growth(first, last), _halving(curve), *_slower(curve)])
+    return "\n".join([_growth(first, last), *_halving(curve), *_beaten(curve), *_slower(curve)])
 
 
 def _growth(first: Totals, last: Totals) -> str:
@@ -166,7 +191,7 @@ def _growth(first: Totals, last: Totals) -> str:
     }
     said = [f"{name} {_fold(*ends)}" for name, ends in grown.items()]
     return (
-        f"from {first.num_gpus:,} to {last.num_gpus:,} GPUs, {_fold(first.num_gpus, last.num_gpus)}: {', '.join(said)}"
+        f"from {first.num_gpus:,} to {_gpus(last.num_gpus)}, {_fold(first.num_gpus, last.num_gpus)}: {', '.join(said)}"
     )
 
 
@@ -177,36 +202,62 @@ def _fold(first: float | None, last: float | None) -> str:
     return f"{ratio:,.0f}-fold" if ratio >= _WHOLE else f"{ratio:.3g}-fold"
 
 
-def _halving(curve: Curve) -> str:
-    """Say from where on an added GPU returns less than half of what it costs."""
+def _halving(curve: Curve) -> list[str]:
+    """Say from where on an added GPU returns less than half of what it costs, and what that counts."""
     half = "half of what it costs" if curve.counts_dollars else "half of what a GPU does at the best size"
     at = curve.halving_gpus
-    minded = [_without_failures(curve) if curve.counts_failures else "failures not known"]
-    minded += [] if curve.counts_dollars else ["prices not known"]
     if at is None:
-        last = curve.possible[-1].num_gpus
-        return f"up to {last:,} GPUs, the largest size, an added one returns at least {half} ({', '.join(minded)})"
-    return f"from about {_rounded(at)} GPUs on, an added one returns less than {half} ({', '.join(minded)})"
+        largest = f"{_gpus(curve.possible[-1].num_gpus)}, the largest possible size"
+        said = f"up to {largest}, an added one returns at least {half}"
+    else:
+        said = f"from about {_rounded(at)} GPUs on, an added one returns less than {half}"
+    counted = [_failures(curve) if curve.counts_failures else "failures not known"]
+    return [said, "; ".join(counted + ([] if curve.counts_dollars else ["prices not known"]))]
 
 
-def _without_failures(curve: Curve) -> str:
-    if curve.halving_gpus is None:
-        return "failures counted"
-    ideal = curve.halving_gpus_without_failures
-    return "failures counted; without them " + ("nowhere" if ideal is None else f"from about {_rounded(ideal)}")
+def _failures(curve: Curve) -> str:
+    """Say where the return has halved over the range of what is known of failures, and without any."""
+    mid, ideal = _place(curve.halving_gpus), _place(curve.halving_gpus_without_failures)
+    ends = dict.fromkeys(_place(end) for end in curve.halving_gpus_range or ())
+    among = "the same" if list(ends) == [mid] else " to ".join(ends)
+    if not ends:
+        return f"failures counted; without them {'the same' if ideal == mid else ideal}"
+    if among == "the same" and ideal == mid:
+        return "failures counted: the same over the range of what is known of them, and without them"
+    without = "the same" if ideal == mid else ideal
+    return f"failures counted: {among} over the range of what is known of them; without them {without}"
+
+
+def _place(at: float | None) -> str:
+    return "nowhere in this range" if at is None else f"about {_rounded(at)}"
+
+
+def _beaten(curve: Curve) -> list[str]:
+    """Say at which sizes others do better for the same cost, by more than the error of step times."""
+    if not curve.beaten:
+        return []
+    most = max(curve.shortfall(point) or 0.0 for point in curve.beaten)
+    sizes = [f"{point.num_gpus:,}" for point in curve.beaten]
+    more = [f"{len(sizes) - _MOST_LISTED + 1} more sizes"] if len(sizes) > _MOST_LISTED else []
+    said = [*sizes[: _MOST_LISTED - 1], *more] if more else sizes
+    listed = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+    gpus = "" if more else " GPU" if sizes == ["1"] else " GPUs"
+    return [f"{listed}{gpus}: up to {most:.0%} less than fewer GPUs, or a mix of other sizes, give for the same cost"]
 
 
 def _slower(curve: Curve) -> list[str]:
     """Say which size first gives less than the one before: plans do not divide it, or it fails too often."""
     for one in curve.marginals:
-        before, after = f"{one.before.num_gpus:,}", f"{one.after.num_gpus:,}"
+        before, after = f"{one.before.num_gpus:,}", _gpus(one.after.num_gpus)
         if one.after.tokens_per_s < one.before.tokens_per_s:
-            return [
-                f"{after} GPUs train slower than {before}: fast plans do not divide them, or nothing is left to split"
-            ]
+            return [f"{after} train slower than {before}: fast plans do not divide them, or nothing is left to split"]
         if (one.per("num_gpus", goodput=True) or 0.0) < 0:
-            return [f"{after} GPUs get less done than {before}: they fail so often that it outweighs their speed"]
+            return [f"{after} get less done than {before}: they fail so often that it outweighs their speed"]
     return []
+
+
+def _gpus(count: int) -> str:
+    return f"{count:,} GPU{'' if count == 1 else 's'}"
 
 
 def _rounded(count: float) -> str:
@@ -217,8 +268,9 @@ def _help(curve: Curve) -> str:
     found: Sequence[Elasticity] = curve.elasticities
     if not found:
         return ""
-    size = f"{curve.critical.num_gpus:,} GPUs"
-    where = f"at {size}, near there" if curve.halving_gpus is not None else f"at {size}, the largest size"
+    size, sizes = _gpus(curve.critical.num_gpus), len(curve.possible)
+    last = ", the largest possible size" if sizes > 1 else ""
+    where = f"at {size}" + (", near there" if curve.halving_gpus is not None else last)
     others = any(one.is_other for one in found)
     rows = [
         [
