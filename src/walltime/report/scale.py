@@ -11,6 +11,7 @@ from walltime.units import format_count, format_si, format_time
 _HOUR_S, _MILLION, _BILLION = 3600, 1e6, 1e9
 _WHOLE = 100  # ratios from here on are whole numbers
 _MOST_LISTED = 8
+_FROM = "from about "
 _UNKNOWN, _BLANK = "not known", "-"
 _HEADER = (
     *("GPUs", "step", "tokens/s", "per GPU", "MFU", "exposed", "W/GPU", "tokens/J", "$/Gtoken"),
@@ -152,7 +153,7 @@ def _plans(curve: Curve) -> str:
     batches = {point.batch_seqs for point in curve.points}
     shown = [0, 1, *([2] if any(row[2] for row in rows) else []), *([3] if len(batches) > 1 else []), 4]
     found = table([header[i] for i in shown], [[row[i] for i in shown] for row in rows], left=3 if 2 in shown else 2)
-    whys = [f"{_gpus(point.num_gpus)}: no plan: {point.why_not}" for point in curve.points if not point.is_possible]
+    whys = [f"{_gpus(point.num_gpus)}: {point.why_not}" for point in curve.points if not point.is_possible]
     return "\n".join([found, *whys])
 
 
@@ -206,6 +207,8 @@ def _halving(curve: Curve) -> list[str]:
     """Say from where on an added GPU returns less than half of what it costs, and what that counts."""
     half = "half of what it costs" if curve.counts_dollars else "half of what a GPU does at the best size"
     at = curve.halving_gpus
+    if not curve.hull:
+        return ["failures leave nothing of the throughput, at any size"]
     if at is None:
         largest = f"{_gpus(curve.possible[-1].num_gpus)}, the largest possible size"
         said = f"up to {largest}, an added one returns at least {half}"
@@ -218,18 +221,20 @@ def _halving(curve: Curve) -> list[str]:
 def _failures(curve: Curve) -> str:
     """Say where the return has halved over the range of what is known of failures, and without any."""
     mid, ideal = _place(curve.halving_gpus), _place(curve.halving_gpus_without_failures)
-    ends = dict.fromkeys(_place(end) for end in curve.halving_gpus_range or ())
-    among = "the same" if list(ends) == [mid] else " to ".join(ends)
+    ends = [_place(end) for end in curve.halving_gpus_range or ()]
+    without = "without them the same" if ideal == mid else f"without them {ideal}"
     if not ends:
-        return f"failures counted; without them {'the same' if ideal == mid else ideal}"
-    if among == "the same" and ideal == mid:
+        return f"failures counted; {without}"
+    if {mid, ideal, *ends} == {mid}:
         return "failures counted: the same over the range of what is known of them, and without them"
-    without = "the same" if ideal == mid else ideal
-    return f"failures counted: {among} over the range of what is known of them; without them {without}"
+    if None in (curve.halving_gpus_range or ()):
+        return f"failures counted: {ends[0]} at the worst that is known of them, {ends[1]} at the best; {without}"
+    among = ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1].removeprefix(_FROM)}"
+    return f"failures counted: {among} over the range of what is known of them; {without}"
 
 
 def _place(at: float | None) -> str:
-    return "nowhere in this range" if at is None else f"about {_rounded(at)}"
+    return "nowhere in this range" if at is None else f"{_FROM}{_rounded(at)}"
 
 
 def _beaten(curve: Curve) -> list[str]:

@@ -22,6 +22,7 @@ _SHARES = ("mfu", "exposed_share_of_step", "effective_share")
 _LOWEST, _HIGHEST = -0.25, 1.5
 """Returns beyond these leave the chart: a size that divides badly hides all others."""
 _MOST_TICKS = 8
+_LONGEST_NAME = 26
 _ROOM = 1.1  # above the highest point
 
 
@@ -40,7 +41,7 @@ def _metrics(found: Scaling) -> Figure:
         panels += [Panel(title, series, y_percent=name in _SHARES)] if series else []
     return Figure(
         name="scaling",
-        title=f"Scaling of {_what(found)}",
+        title=f"Scaling: {_name(found)}",
         caption=f"The fastest plan at each number of GPUs: {', '.join(panel.title for panel in panels)}.",
         x_label="GPUs",
         y_label="",
@@ -62,10 +63,10 @@ def _returns(found: Scaling) -> Figure:
     values = [value for one in series for value in one.y]
     sizes = [float(point.num_gpus) for curve in found.curves for point in curve.possible]
     half = Series("half of what it costs", (min(sizes), max(sizes)), (HALF, HALF), points=False)
-    low, high = max(_LOWEST, _ROOM * min(0.0, *values)), min(_HIGHEST, _ROOM * max(1.0, *values))
+    low, high = max(_LOWEST, _ROOM * min([0.0, *values])), min(_HIGHEST, _ROOM * max([1.0, *values]))
     return Figure(
         name="added_returns",
-        title=f"What an added GPU returns: {_what(found)}",
+        title=f"Returns: {_name(found)}",
         caption="What added GPUs return over what they cost, as much at the best size being 100 %: points from each "
         "size to the next; the line leaves out sizes that fewer GPUs, or a mix of others, beat.",
         x_label="GPUs",
@@ -86,6 +87,8 @@ def _returned(curve: Curve) -> tuple[Series, Series]:
         if (share := one.share(goodput=curve.counts_failures)) is not None
     ]
     along = curve.hull_shares
+    if along and curve.possible[0].num_gpus < along[0][0]:
+        along = ((float(curve.possible[0].num_gpus), 1.0), *along)
     return (
         Series(curve.cluster.id, tuple(x for x, _ in along), tuple(y for _, y in along), points=False),
         Series(curve.cluster.id, tuple(x for x, _ in raw), tuple(y for _, y in raw), line=False),
@@ -102,12 +105,19 @@ def _marks(found: Scaling) -> tuple[Mark, ...]:
     )
 
 
-def _what(found: Scaling) -> str:
-    """Return what is trained, with which batch, by which software."""
+def _name(found: Scaling) -> str:
+    """Return the model's name, as far as there is room for it beside `_note`."""
+    name = found.asked.question.training.model.name
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
+
+
+def _note(found: Scaling) -> str:
+    """Return with which batch is trained, and by which software."""
     asked, training = found.asked, found.asked.question.training
     per_gpu = asked.batch_per_gpu
-    batch = f"{format_count(training.batch_seqs)} sequences" if per_gpu is None else f"{per_gpu} a GPU"
-    return f"{training.model.name}, {batch} of {format_count(training.seq_len)} tokens, {asked.question.stack.id}"
+    batch = format_count(training.batch_seqs) if per_gpu is None else str(per_gpu)
+    tokens = f"{batch} x {format_count(training.seq_len)} tokens{'' if per_gpu is None else ' a GPU'}"
+    return f"{asked.mode}: {tokens}, {asked.question.stack.id}"
 
 
 def _ticks(found: Scaling) -> tuple[tuple[float, str], ...]:
@@ -133,6 +143,6 @@ def write_scale(out: Path, found: Scaling) -> list[Path]:
         atomic_text(staging / "scale.csv", csv_text(found.to_rows()))
         for figure in figures(found):
             for kind in FORMATS:
-                atomic_bytes(staging / f"{figure.name}.{kind}", chart_bytes(figure, kind, found.asked.mode))
+                atomic_bytes(staging / f"{figure.name}.{kind}", chart_bytes(figure, kind, _note(found)))
         names = sorted(path.name for path in staging.iterdir())
     return [out / name for name in names]
