@@ -247,7 +247,7 @@ def _beaten(curve: Curve) -> list[str]:
     said = [*sizes[: _MOST_LISTED - 1], *more] if more else sizes
     listed = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
     gpus = "" if more else " GPU" if sizes == ["1"] else " GPUs"
-    return [f"{listed}{gpus}: up to {most:.0%} less than fewer GPUs, or a mix of other sizes, give for the same cost"]
+    return [f"{listed}{gpus}: up to {most:.0%} less than other sizes, or a mix of them, give for the same cost"]
 
 
 def _slower(curve: Curve) -> list[str]:

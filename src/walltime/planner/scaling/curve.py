@@ -77,7 +77,7 @@ class Curve:
 
     @cached_property
     def hull(self) -> tuple[ScalePoint, ...]:
-        """The sizes that no smaller one, and no mix of others, beats at the same cost."""
+        """The sizes that no other one, and no mix of others, beats at the same cost."""
         worth = {one.num_gpus for one in hull(self.totals, goodput=self.counts_failures)}
         return tuple(point for point in self.possible if point.num_gpus in worth)
 

@@ -1,4 +1,4 @@
-"""What is worth having: the sizes that no smaller one, and no mix of others, beats at the same cost."""
+"""What is worth having: the sizes that no other one, and no mix of others, beats at the same cost."""
 
 import itertools
 import math
