@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 
 from walltime.planner.reasons import Elasticity
-from walltime.planner.scaling import Curve, ScalePoint, Scaling, Totals
+from walltime.planner.scaling import Curve, ScalePoint, Scaling
+from walltime.report.scale_words import gpus, scale_words
 from walltime.report.search import short_plan, training_lines
 from walltime.report.terminal import table
 from walltime.units import format_count, format_si, format_time
 
 _HOUR_S, _MILLION, _BILLION = 3600, 1e6, 1e9
-_WHOLE = 100  # ratios from here on are whole numbers
-_MOST_LISTED = 8
-_FROM = "from about "
-_UNKNOWN, _BLANK = "not known", "-"
+_BLANK = "-"
 _HEADER = (
     *("GPUs", "step", "tokens/s", "per GPU", "MFU", "exposed", "W/GPU", "tokens/J", "$/Gtoken"),
     *("effective", "returns"),
@@ -28,7 +26,7 @@ def scale_text(found: Scaling) -> str:
             _metrics(curve),
             _added(curve),
             _plans(curve),
-            _words(curve),
+            scale_words(curve),
             _help(curve),
         ]
     return "\n\n".join(section for section in sections if section)
@@ -64,7 +62,7 @@ def _metrics(curve: Curve) -> str:
     beyond = any(point.exceeds_measured for point in curve.possible)
     rows = [_row(curve, point, mark=beyond) for point in curve.points]
     cost = "dollar" if curve.counts_dollars else "GPU"
-    best = "" if curve.best is None else f", over that at {_gpus(curve.best.num_gpus)}, the best size"
+    best = "" if curve.best is None else f", over that at {gpus(curve.best.num_gpus)}, the best size"
     gain = "goodput" if curve.counts_failures else "tokens/s, without failures,"
     lines = [
         table(_HEADER, rows),
@@ -153,7 +151,7 @@ def _plans(curve: Curve) -> str:
     batches = {point.batch_seqs for point in curve.points}
     shown = [0, 1, *([2] if any(row[2] for row in rows) else []), *([3] if len(batches) > 1 else []), 4]
     found = table([header[i] for i in shown], [[row[i] for i in shown] for row in rows], left=3 if 2 in shown else 2)
-    whys = [f"{_gpus(point.num_gpus)}: {point.why_not}" for point in curve.points if not point.is_possible]
+    whys = [f"{gpus(point.num_gpus)}: {point.why_not}" for point in curve.points if not point.is_possible]
     return "\n".join([found, *whys])
 
 
@@ -170,110 +168,11 @@ def _plan_row(point: ScalePoint) -> list[str]:
     return [size, short_plan(best.plan), simpler, batch, format_si(best.needed_bytes, "B", 3)]
 
 
-# In words
-
-
-def _words(curve: Curve) -> str:
-    if not curve.possible:
-        return "no size is possible"
-    if not curve.marginals:
-        return "one size is possible: what an added GPU returns needs two"
-    first, last = curve.possible[0].totals, curve.possible[-1].totals
-    return "\n".join([_growth(first, last), *_halving(curve), *_beaten(curve), *_slower(curve)])
-
-
-def _growth(first: Totals, last: Totals) -> str:
-    """Say by how much everything grows from the first size to the last."""
-    grown = {
-        "throughput": (first.tokens_per_s, last.tokens_per_s),
-        "goodput": (first.goodput_tokens_per_s, last.goodput_tokens_per_s),
-        "power": (first.power_w, last.power_w),
-        "cost an hour": (first.usd_per_hour, last.usd_per_hour),
-    }
-    said = [f"{name} {_fold(*ends)}" for name, ends in grown.items()]
-    return (
-        f"from {first.num_gpus:,} to {_gpus(last.num_gpus)}, {_fold(first.num_gpus, last.num_gpus)}: {', '.join(said)}"
-    )
-
-
-def _fold(first: float | None, last: float | None) -> str:
-    if first is None or last is None or not first:
-        return _UNKNOWN
-    ratio = last / first
-    return f"{ratio:,.0f}-fold" if ratio >= _WHOLE else f"{ratio:.3g}-fold"
-
-
-def _halving(curve: Curve) -> list[str]:
-    """Say from where on an added GPU returns less than half of what it costs, and what that counts."""
-    half = "half of what it costs" if curve.counts_dollars else "half of what a GPU does at the best size"
-    at = curve.halving_gpus
-    if not curve.hull:
-        return ["failures leave nothing of the throughput, at any size"]
-    if at is None:
-        largest = f"{_gpus(curve.possible[-1].num_gpus)}, the largest possible size"
-        said = f"up to {largest}, an added one returns at least {half}"
-    else:
-        said = f"from about {_rounded(at)} GPUs on, an added one returns less than {half}"
-    counted = [_failures(curve) if curve.counts_failures else "failures not known"]
-    return [said, "; ".join(counted + ([] if curve.counts_dollars else ["prices not known"]))]
-
-
-def _failures(curve: Curve) -> str:
-    """Say where the return has halved over the range of what is known of failures, and without any."""
-    mid, ideal = _place(curve.halving_gpus), _place(curve.halving_gpus_without_failures)
-    ends = [_place(end) for end in curve.halving_gpus_range or ()]
-    without = "without them the same" if ideal == mid else f"without them {ideal}"
-    if not ends:
-        return f"failures counted; {without}"
-    if {mid, ideal, *ends} == {mid}:
-        return "failures counted: the same over the range of what is known of them, and without them"
-    if None in (curve.halving_gpus_range or ()):
-        return f"failures counted: {ends[0]} at the worst that is known of them, {ends[1]} at the best; {without}"
-    among = ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1].removeprefix(_FROM)}"
-    return f"failures counted: {among} over the range of what is known of them; {without}"
-
-
-def _place(at: float | None) -> str:
-    return "nowhere in this range" if at is None else f"{_FROM}{_rounded(at)}"
-
-
-def _beaten(curve: Curve) -> list[str]:
-    """Say at which sizes others do better for the same cost, by more than the error of step times."""
-    if not curve.beaten:
-        return []
-    most = max(curve.shortfall(point) or 0.0 for point in curve.beaten)
-    sizes = [f"{point.num_gpus:,}" for point in curve.beaten]
-    more = [f"{len(sizes) - _MOST_LISTED + 1} more sizes"] if len(sizes) > _MOST_LISTED else []
-    said = [*sizes[: _MOST_LISTED - 1], *more] if more else sizes
-    listed = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
-    gpus = "" if more else " GPU" if sizes == ["1"] else " GPUs"
-    return [f"{listed}{gpus}: up to {most:.0%} less than other sizes, or a mix of them, give for the same cost"]
-
-
-def _slower(curve: Curve) -> list[str]:
-    """Say which size first gives less than the one before: plans do not divide it, or it fails too often."""
-    for one in curve.marginals:
-        before, after = f"{one.before.num_gpus:,}", _gpus(one.after.num_gpus)
-        if one.after.tokens_per_s < one.before.tokens_per_s:
-            return [f"{after} train slower than {before}: fast plans do not divide them, or nothing is left to split"]
-        if (one.per("num_gpus", goodput=True) or 0.0) < 0:
-            return [f"{after} get less done than {before}: they fail so often that it outweighs their speed"]
-    return []
-
-
-def _gpus(count: int) -> str:
-    return f"{count:,} GPU{'' if count == 1 else 's'}"
-
-
-def _rounded(count: float) -> str:
-    return f"{float(f'{count:.2g}'):,.0f}"
-
-
 def _help(curve: Curve) -> str:
     found: Sequence[Elasticity] = curve.elasticities
     if not found:
         return ""
-    size, sizes = _gpus(curve.critical.num_gpus), len(curve.possible)
+    size, sizes = gpus(curve.critical.num_gpus), len(curve.possible)
     last = ", the largest possible size" if sizes > 1 else ""
     where = f"at {size}" + (", near there" if curve.halving_gpus is not None else last)
     others = any(one.is_other for one in found)

@@ -201,7 +201,9 @@ class Scaling:
                         "cluster": f"{point.num_gpus:,} x {curve.cluster.id}",
                         "step": "" if option is None else format_time(option.time_s),
                         "tokens/s": "" if option is None else f"{option.tokens_per_s:,.0f}",
-                        "MFU": "" if option is None else f"{option.utilization:.1%}",
+                        "MFU": ""
+                        if option is None
+                        else f"{option.utilization:.1%}" + (" !" if point.exceeds_measured else ""),
                         "added returns": "" if back is None else f"{back:.0%}",
                         "plan": point.why_not if option is None else str(option.plan),
                     }
