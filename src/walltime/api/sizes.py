@@ -47,7 +47,7 @@ def scale(
         with numbers of their own.
     batch_seqs
         Strong scaling: sequences in a step, at every size. Where neither batch is given, about 4M tokens a step
-        (`USUAL_BATCH_TOKENS`), as Llama 2 was trained with.
+        (``USUAL_BATCH_TOKENS``), as Llama 2 was trained with.
     batch_per_gpu
         Weak scaling: sequences of an accelerator in a step: 2, 0.125 or "1/8".
     seq_len, stack, precisions, fix, least, most, min_free_bytes, terms
