@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from walltime.cli.scale_question import scale_question
+
 MODEL = ("scale", "llama-3.2-1b")
 BATCH = ("--batch", "16", "--seq-len", "2048")
 FEWER = ("--max-pp", "2", "--cp", "1", "--max-tp", "2")
@@ -33,7 +35,7 @@ def test_the_command_of_the_question(walltime):
         "llama-3.2-1b: 1.236B parameters",
         "strong scaling: 64 sequences of 4,096 tokens, 262,144 tokens a step at every size; stack megatron-core",
         "on DGX H100 SuperPOD, rented at $",
-        "tokens/s  per GPU    MFU  exposed  W/GPU  tokens/J  $/Gtoken  effective  added returns",
+        "exposed  W/GPU  tokens/J  $/Gtoken  effective  returns\n",
         "GPUs added",
         "fastest plan",
         "from 2 to 8 GPUs, 4-fold: throughput ",
@@ -50,23 +52,21 @@ def test_a_size_that_is_not_possible_is_shown(call):
     done = call(*WEAK)
     assert done.code == 0
     assert re.search(r"^2 +no plan$", done.out, re.MULTILINE)
-    assert "no plan: 1/4 sequences on each of 2 GPUs are 0.5, not a whole batch" in done.out
+    assert "\n2 GPUs: 1/4 sequences on each of 2 GPUs are 0.5, not a whole batch\n" in done.out
     assert "weak scaling: 1/4 sequence of 2,048 tokens for each GPU and step" in done.out
 
 
 def test_memory_that_is_short_is_said(call):
     done = call(*STRONG, "--set", "accelerator.memory=0.1x", "--fix", "sharding=zero3")
     assert done.code == 0
-    assert re.search(
-        r"^1 +no plan: does not fit: needs [\d.]+ GB on a GPU, [\d.]+ GB are there", done.out, re.MULTILINE
-    )
+    assert re.search(r"^1 GPU: does not fit: needs [\d.]+ GB on a GPU, [\d.]+ GB are there$", done.out, re.MULTILINE)
 
 
 def test_one_size(call):
     done = call(*MODEL, "--on", "2xh100-sxm", *BATCH, *FEWER)
     assert done.code == 0
     assert "one size is possible: what an added GPU returns needs two" in done.out
-    assert "what a tenth more gives at 2 GPUs" in done.out
+    assert "what a tenth more gives at 2 GPUs  " in done.out
 
 
 def test_prices_that_are_not_known_are_said_and_not_zero(call):
@@ -75,7 +75,8 @@ def test_prices_that_are_not_known_are_said_and_not_zero(call):
     assert done.code == 0
     assert "of which no price is known" in done.out
     assert "cost an hour not known" in done.out
-    assert "failures counted, prices not known" in done.out
+    assert re.search(r"^failures counted: .*; prices not known$", done.out, re.MULTILINE)
+    assert "\n-: not known\n" in done.out
     assert {row["usd_per_hour"] for row in curve(call(*asked, "--json"))["points"]} == {None}
     priced = curve(call(*asked, "--price", "2", "--json"))["points"]
     assert [row["usd_per_hour"] for row in priced] == [16, 32]
@@ -171,6 +172,104 @@ def test_economics_are_settings(call):
     assert more["step_time_s"] == plain["step_time_s"]
 
 
+# What is taken where nothing is said
+
+
+@pytest.mark.parametrize(("seq_len", "seqs"), [(2048, 2048), (3000, 1408), (2**22, 1), (2**23, 1)])
+def test_a_batch_that_is_not_given_is_llama_2s(call, seq_len, seqs):
+    asked = scale_question({"model": "llama-3.2-1b", "on": ("2xh100-sxm",), "seq_len": seq_len})
+    assert asked.question.mode == "strong"
+    assert asked.question.question.training.batch_seqs == seqs
+    assert asked.notes == [
+        f"batch is not given: {seqs * seq_len:,} tokens a step at every size, about as many as Llama 2 was trained "
+        "with (--batch, --batch-tokens)"
+    ]
+
+
+def test_the_command_of_the_issue(call):
+    short = (*MODEL, "--on", "2..4xh100-sxm", *FEWER)
+    strong, weak = call(*short), call(*short, "--mode", "weak")
+    assert strong.code == weak.code == 0
+    assert "strong scaling: 1,024 sequences of 4,096 tokens, 4,194,304 tokens a step" in strong.out
+    assert "note: batch is not given: 4,194,304 tokens a step at every size" in strong.err
+    assert strong.out == call(*short, "--mode", "strong").out == call(*short, "--batch", "1024").out
+    assert "weak scaling: 1 sequence of 4,096 tokens for each GPU and step" in weak.out
+    assert "note: batch is not given: one sequence for each GPU and step (--batch-per-gpu)" in weak.err
+    assert weak.out == call(*short, "--batch-per-gpu", "1").out
+
+
+# What is too good, and what is not worth it
+
+
+def test_utilisation_beyond_what_was_measured_is_marked(call):
+    asked = (
+        "scale",
+        "llama-2-7b",
+        "--on",
+        "8..16xa100-sxm-80gb",
+        "--batch",
+        "512",
+        "--tp",
+        "1",
+        "--cp",
+        "1",
+        "--pp",
+        "1",
+    )
+    done = call(*asked)
+    assert re.search(r"^8 .* \d\d\.\d% ! ", done.out, re.MULTILINE)
+    assert re.search(r"^! more than was ever measured on a100-sxm-80gb: at most \d\d\.\d%$", done.out, re.MULTILINE)
+    point = curve(call(*asked, "--json"))["points"][0]
+    most = document(call("search", *asked[1:3], "8xa100-sxm-80gb", *asked[4:], "--json"))["measured_ceiling"]
+    assert point["measured_ceiling_utilization"] == most["utilization"] < point["mfu"]
+    assert "!" not in call(*STRONG).out
+
+
+def test_nothing_measured_bounds_nothing(call):
+    done = call(*MODEL, "--on", "8..16xa800", *BATCH, *FEWER)
+    assert "no measured step on a800 in bf16 is known here: nothing bounds its MFU" in done.out
+
+
+def test_sizes_that_divide_badly_neither_halve_returns_nor_go_unsaid(call):
+    asked = ("scale", "llama-2-7b", "--on", "32..64xh100-sxm", "--per-doubling", "4", "--batch", "256", "--tp", "1")
+    done = call(*asked)
+    found = curve(call(*asked, "--json"))
+    assert found["hull_gpus"] == [32, 64]
+    assert found["beaten_gpus"] == [40, 48, 56]
+    assert found["halving_gpus"] is None
+    assert found["halving_gpus_range"] == {"worse": None, "better": None}
+    assert (
+        "\nup to 64 GPUs, the largest possible size, an added one returns at least half of what it costs\n" in done.out
+    )
+    assert "failures counted: the same over the range of what is known of them, and without them\n" in done.out
+    assert re.search(
+        r"^40, 48 and 56 GPUs: up to \d\d% less than other sizes, or a mix of them, give for the same cost$",
+        done.out,
+        re.MULTILINE,
+    )
+    assert [point["shortfall"] > 0.03 for point in found["points"]] == [False, True, True, True, False]
+
+
+def test_the_main_table_fits_100_columns(call):
+    """With a large cluster, a marked MFU and long steps."""
+    done = call("scale", "llama-3.1-405b", "--on", "16384..65536xh100-sxm", "--batch", "2048", "--seq-len", "8192")
+    table = done.out.split("\n\n")[2].split("\n")
+    assert max(map(len, table)) <= 100
+
+
+def test_ends_of_what_is_known_of_failures_are_said(call):
+    asked = ("scale", "llama-2-7b", "--on", "1024..4096xh100-sxm", "--batch", "1024", "--max-tp", "1")
+    done = call(*asked)
+    found = curve(call(*asked, "--json"))
+    ends = found["halving_gpus_range"]
+    assert ends["worse"] < found["halving_gpus"] < ends["better"] < found["halving_gpus_without_failures"]
+    assert re.search(
+        r"^failures counted: from about [\d,]+ to [\d,]+ over the range of what is known of them; without them ",
+        done.out,
+        re.MULTILINE,
+    )
+
+
 # Files
 
 
@@ -190,11 +289,25 @@ def test_files(call, tmp_path):
     assert done.code == 0
     folder = tmp_path / "scaling"
     names = sorted(path.name for path in folder.iterdir())
-    charts = ("added_returns", "mfu", "tokens_per_j", "tokens_per_s_per_gpu")
+    charts = ("added_returns", "scaling")
     assert names == sorted(["scale.csv", *(f"{chart}.{kind}" for chart in charts for kind in ("png", "svg"))])
     assert f"wrote {len(names)} files in scaling" in done.err
     assert (folder / "scale.csv").read_text().startswith("cluster,num_gpus,batch_seqs")
-    assert "llama-3.2-1b" in (folder / "mfu.svg").read_text()
+    drawn = (folder / "scaling.svg").read_text()
+    for text in (
+        "Scaling: llama-3.2-1b",
+        "strong: 16 x 2,048 tokens, megatron-core",
+        *(
+            "tokens/s per GPU",
+            "MFU",
+            "exposed communication",
+            "W per GPU",
+            "$ per billion tokens",
+            "left after failures",
+        ),
+    ):
+        assert text in drawn, text
+    assert "half of what it costs" in (folder / "added_returns.svg").read_text()
 
 
 def test_files_of_one_size_leave_out_what_needs_two(call, tmp_path):
@@ -207,9 +320,6 @@ def test_files_of_one_size_leave_out_what_needs_two(call, tmp_path):
 ON = "--on 1..4xh100-sxm"
 REFUSED = {
     "--batch 16": "no cluster is named. Valid: --on 8..16384xh100-sxm.",
-    f"{ON}": "batch is not given. Valid: --batch N or --batch-tokens N for strong scaling",
-    f"{ON} --mode weak": "batch is not given. Valid: --batch-per-gpu N for weak scaling",
-    f"{ON} --mode strong": "batch is not given. Valid: --batch N or --batch-tokens N for strong scaling",
     f"{ON} --mode week --batch 16": "unknown mode 'week'. Did you mean 'weak'? Valid: strong, weak.",
     f"{ON} --mode weak --batch 16": "mode=weak: batch=16 is strong scaling. Valid: --batch-per-gpu N",
     f"{ON} --mode strong --batch-per-gpu 2": "batch_per_gpu=2 is weak scaling, mode=strong is strong.",

@@ -3,19 +3,25 @@
 from fractions import Fraction
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 import walltime as wt
 from walltime import hardware
 from walltime.economics.terms import Terms
 from walltime.planner import recommend
 from walltime.planner.scaling import (
+    HALF,
     ScaleQuestion,
     Totals,
     halving,
+    hull,
+    hull_shares,
     marginals,
     require_possible,
     scale,
     sequences_per_gpu,
+    shortfall,
 )
 from walltime.planner.sizes import doublings
 from walltime.problems import BadInput, NegativeAnswer
@@ -73,7 +79,7 @@ def test_what_is_not_known_is_not_zero():
     assert one.per("power_w") is one.per("usd_per_hour") is one.per("num_gpus", goodput=True) is None
     assert one.share() == (700 / 8) / 100  # for each GPU instead of each dollar
     assert one.share(goodput=True) is None
-    assert halving([one], goodput=True) is None
+    assert halving([one.before, one.after], goodput=True) is None
 
 
 def test_power_that_does_not_grow_has_no_marginal_return():
@@ -94,41 +100,106 @@ def test_dollars_that_differ_by_size_count():
     assert marginals([cheap, dear])[0].share() == pytest.approx(80 / 24 / 10)
 
 
+# What is worth having
+
+
+def test_the_hull_by_hand():
+    """80 are slower than 64; 48 are beaten by a mix of 32 and 64; 8 return less for each GPU than 32."""
+    found = sizes((8, 6.0), (32, 32.0), (48, 40.0), (64, 56.0), (80, 50.0), (128, 60.0), (256, 55.0))
+    assert [one.num_gpus for one in hull(found)] == [32, 64, 128]
+    at, shares = zip(*hull_shares(found), strict=True)
+    assert at == pytest.approx((32, 32 * 2**0.5, 64 * 2**0.5, 128))
+    assert shares == pytest.approx((1, 24 / 32, 4 / 64, 0))
+    short = [shortfall(one, found) for one in found]
+    assert short == pytest.approx([1 - 6 / 8, 0, 1 - 40 / 44, 0, 1 - 50 / 57, 0, 1 - 55 / 60])
+
+
+def test_the_hull_is_over_dollars():
+    """32 GPUs give twice as much as 16, for four times the price: half a dollar's worth."""
+    cheap = Totals(16, 16.0, usd_per_hour=16.0), Totals(32, 32.0, usd_per_hour=64.0)
+    assert hull_shares(cheap)[1][1] == pytest.approx(1 / 3)
+    assert shortfall(cheap[1], cheap) == 0
+
+
+def test_nothing_known_and_nothing_gained_have_no_hull():
+    assert hull([]) == hull(sizes((8, 8.0), (16, 16.0)), goodput=True) == ()
+    assert hull(sizes((8, 0.0), (16, 0.0))) == hull_shares(sizes((8, 0.0))) == ()
+    assert shortfall(*[one := sizes((8, 0.0))[0], [one]]) is None
+
+
+CURVES = st.lists(
+    st.tuples(st.integers(1, 4096), st.floats(0.01, 1)), min_size=1, max_size=12, unique_by=lambda pair: pair[0]
+).map(lambda pairs: sizes(*[(count, count * share) for count, share in sorted(pairs)]))
+
+
+@given(CURVES, st.integers(1, 4095), st.floats(0.001, 0.999))
+def test_sizes_below_the_hull_do_not_matter(found, count, share):
+    """Neither for the hull nor for where the return has halved, as long as they are no larger than the largest."""
+    assume(count < found[-1].num_gpus and count not in [one.num_gpus for one in found])
+    [least] = sizes((count, 1e-3))
+    reached = least.tokens_per_s / (1 - shortfall(least, found))
+    more = sorted([*found, *sizes((count, reached * share))], key=lambda one: one.num_gpus)
+    assert hull(more) == hull(found)
+    assert halving(more) == halving(found)
+
+
+@given(CURVES)
+def test_returns_fall_along_the_hull(found):
+    shares = [share for _, share in hull_shares(found)]
+    at = [size for size, _ in hull_shares(found)]
+    assert shares[0] == 1
+    assert shares == sorted(shares, reverse=True)
+    assert at == sorted(at)
+    assert min(shares) >= 0
+    assert all(0 <= shortfall(one, found) < 1 for one in found)
+    assert all(shortfall(one, found) == pytest.approx(0, abs=1e-12) for one in hull(found))
+
+
+@given(CURVES)
+def test_halving_is_where_the_shares_cross(found):
+    at, shares = halving(found), hull_shares(found)
+    assert (at is None) == (shares[-1][1] >= HALF)
+    if at is not None:
+        assert all(share >= HALF for size, share in shares if size < at * (1 - 1e-9))
+        assert all(share <= HALF + 1e-9 for size, share in shares if size > at * (1 + 1e-9))
+
+
 # Where the return has halved
 
 
 def test_halving_is_between_the_middles():
     """Returns 0.75 at 2 and 0.25 at 8: one half at 4, on a logarithmic axis."""
-    found = marginals(sizes((1, 1.0), (4, 1 + 3 * 0.75), (16, 1 + 3 * 0.75 + 12 * 0.25)))
-    assert [one.num_gpus for one in found] == [2, 8]
+    found = sizes((1, 1.0), (4, 1 + 3 * 0.75), (16, 1 + 3 * 0.75 + 12 * 0.25))
     assert halving(found) == pytest.approx(4)
 
 
 def test_halving_before_the_first_middle():
-    """A return of 1 at the first size falls to 0 at the first middle, 4."""
-    assert halving(marginals(sizes((1, 1.0), (16, 1.0)))) == pytest.approx(2)
+    """A return of 1 at the first size falls to (nearly) 0 at the first middle, 4."""
+    assert halving(sizes((1, 1.0), (16, 1.0 + 1e-9))) == pytest.approx(2)
 
 
-def test_halving_is_the_first_crossing():
-    falls, rises = (
-        (4, 4.0),
-        (16, 4 + 12 * 0.2),
-    )
-    again = (64, 4 + 12 * 0.2 + 48 * 0.9)
-    found = marginals(sizes((1, 1.0), falls, rises, again))
-    assert 2 < halving(found) < 8
+def test_halving_at_the_size_that_gives_most():
+    """Whatever the size of the larger ones that give less."""
+    for larger in (65, 80, 4096):
+        assert halving(sizes((32, 32.0), (64, 64.0), (larger, 60.0))) == pytest.approx(64)
+
+
+def test_a_dip_is_no_halving():
+    """Plans do not divide 40 and 48 GPUs: nobody uses them."""
+    assert halving(sizes((8, 8.0), (32, 31.0), (40, 31.5), (48, 40.0), (64, 60.0))) is None
+    assert halving(sizes((31, 15.0), (32, 32.0), (64, 63.0))) is None
 
 
 def test_never_halved():
-    assert halving(marginals(sizes((8, 8.0), (16, 15.0), (32, 28.0)))) is None
-    assert halving(marginals(sizes((8, 8.0)))) is None
+    assert halving(sizes((8, 8.0), (16, 15.0), (32, 28.0))) is None
+    assert halving(sizes((8, 8.0))) is None
 
 
 def test_a_range_from_elsewhere_halves_at_the_same_size():
     """As long as the best size is in it, and more than one size before the crossing."""
     curve = [(2**k, 2**k / (1 + 2**k / 512)) for k in range(3, 14)]
-    whole = halving(marginals(sizes(*curve)))
-    assert halving(marginals(sizes(curve[0], *curve[3:]))) == pytest.approx(whole)
+    whole = halving(sizes(*curve))
+    assert halving(sizes(curve[0], *curve[3:])) == pytest.approx(whole)
     assert 128 < whole < 512  # of x / (1 + x/c) the return is 1 / (1 + x/c)^2: one half at 0.41 c
 
 
@@ -255,7 +326,32 @@ def test_what_helps_most_is_said_where_the_return_has_halved():
     }
 
 
+def test_failures_at_their_ends_bracket_goodput_and_halving():
+    found = wt.scale(MODEL, cluster(), [4, 64, 512, 4096], batch_seqs=4096, **ASKED)
+    [curve] = found.curves
+    for point in curve.possible:
+        worse, better = point.goodput_range
+        assert worse < point.totals.goodput_tokens_per_s < better < point.totals.tokens_per_s
+    worse, better = curve.halving_gpus_range
+    assert worse is None or better is None or worse <= better
+
+
+def test_what_the_terms_set_of_failures_has_no_range():
+    kept = Terms(settings={"failures.gpu_mtbf_s": 1e12, "failures.node_mtbf_s": 1e12, "failures.slow_share": 0.0})
+    [point] = wt.scale(MODEL, cluster(), [64], batch_seqs=64, terms=kept, **ASKED).points
+    worse, better = point.goodput_range
+    assert worse == pytest.approx(better, rel=1e-3)
+    often = Terms(settings={"failures.interval_s": 30.0})
+    [point] = wt.scale(MODEL, cluster(), [4], batch_seqs=16, terms=often, **ASKED).points
+    assert point.goodput_range is None or point.goodput_range[0] < point.goodput_range[1]
+
+
 # From Python
+
+
+def test_a_batch_that_is_not_given_is_4m_tokens():
+    [point] = wt.scale(MODEL, cluster(64), seq_len=2048, most={"pp": 1}, fix={"cp": 1}).points
+    assert point.batch_seqs == 2048
 
 
 def test_result_shows_itself():
@@ -271,7 +367,6 @@ def test_result_shows_itself():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "neither is given"),
         ({"batch_seqs": 16, "batch_per_gpu": 1}, "both given"),
         ({"batch_per_gpu": -1}, "batch_per_gpu=-1"),
         ({"batch_seqs": 0}, "batch_seqs=0"),

@@ -3,6 +3,7 @@
 from walltime.api.frontiers import limits
 from walltime.api.names import (
     PREFERRED,
+    USUAL_BATCH_TOKENS,
     USUAL_SEQ_LEN,
     USUAL_STACK,
     cluster,
@@ -10,7 +11,9 @@ from walltime.api.names import (
     is_theory,
     model,
     real_model,
+    seqs_of_tokens,
     theory_model,
+    usual_batch_seqs,
     usual_seq_len,
     usual_space,
 )
@@ -22,6 +25,7 @@ from walltime.economics.terms import Terms
 
 __all__ = [
     "PREFERRED",
+    "USUAL_BATCH_TOKENS",
     "USUAL_SEQ_LEN",
     "USUAL_STACK",
     "Terms",
@@ -36,8 +40,10 @@ __all__ = [
     "real_model",
     "scale",
     "search",
+    "seqs_of_tokens",
     "theory_model",
     "timeline",
+    "usual_batch_seqs",
     "usual_seq_len",
     "usual_space",
 ]

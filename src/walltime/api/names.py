@@ -24,8 +24,13 @@ PREFERRED = "Erdil2024"
 
 USUAL_SEQ_LEN = 4096
 """Sequence length where none is given and the model has no table of positions that says. [tokens]"""
+USUAL_BATCH_TOKENS = (
+    2**22
+)  # touvron2023llama2, table 1: "All models are trained with a global batch-size of 4M tokens."
+"""Tokens of a step where a scaling names no batch. [tokens]"""
 USUAL_STACK = "megatron-core"
 """The software that trains real models where none is named."""
+_CLOSE_ENOUGH = 0.05  # tokens of a batch are rounded by at most this share
 
 
 def model(
@@ -150,6 +155,20 @@ def cluster(
 def usual_seq_len(model: Transformer) -> int:
     """Return the sequence length that is taken where none is given: as many positions as are learned, or 4,096."""
     return model.num_positions or USUAL_SEQ_LEN
+
+
+def usual_batch_seqs(seq_len: int) -> int:
+    """Return the sequences of a step that a scaling takes where no batch is named: about 4M tokens, at least one."""
+    return seqs_of_tokens(max(USUAL_BATCH_TOKENS, seq_len), seq_len)
+
+
+def seqs_of_tokens(batch_tokens: float, seq_len: int) -> int:
+    """Return about as many sequences as hold the tokens of a step: a number that many degrees divide."""
+    wanted = batch_tokens / seq_len
+    seqs, piece = round(wanted), 1
+    while abs((rounded := round(wanted / (2 * piece)) * 2 * piece) / wanted - 1) <= _CLOSE_ENOUGH:
+        piece, seqs = 2 * piece, rounded
+    return seqs
 
 
 def usual_space(assumptions: Assumptions) -> str:

@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 from walltime.api.names import model as _model
-from walltime.api.names import usual_seq_len
+from walltime.api.names import usual_batch_seqs, usual_seq_len
 from walltime.api.plans import planner_question
 from walltime.economics.terms import USUAL_TERMS, Terms
 from walltime.engines.stack import Stack
@@ -15,7 +15,7 @@ from walltime.planner.scaling import ScaleQuestion, Scaling, require_possible, s
 from walltime.planner.scaling import scale as _scale
 from walltime.problems import BadInput
 from walltime.search.constraints import values_of
-from walltime.units import whole
+from walltime.units import LARGEST_SIZE, whole
 from walltime.workload import Training, Transformer
 
 
@@ -46,7 +46,8 @@ def scale(
         One or several kinds of cluster, each at all of the numbers of accelerators ``sizes``; without them, clusters
         with numbers of their own.
     batch_seqs
-        Strong scaling: sequences in a step, at every size.
+        Strong scaling: sequences in a step, at every size. Where neither batch is given, about 4M tokens a step
+        (``USUAL_BATCH_TOKENS``), as Llama 2 was trained with.
     batch_per_gpu
         Weak scaling: sequences of an accelerator in a step: 2, 0.125 or "1/8".
     seq_len, stack, precisions, fix, least, most, min_free_bytes, terms
@@ -57,7 +58,7 @@ def scale(
     Raises
     ------
     BadInput
-        Both batches or none, or sizes that are not whole numbers.
+        Both batches, or sizes that are not whole numbers.
     NegativeAnswer
         No size has a plan.
 
@@ -72,9 +73,10 @@ def scale(
     if not isinstance(made, Transformer):
         raise BadInput(f"model={model!r} is no real model. Valid: llama-3.1-405b.")
     per_gpu = _batch_per_gpu(batch_seqs, batch_per_gpu)
-    seqs = 1 if batch_seqs is None else batch_seqs
+    tokens = usual_seq_len(made) if seq_len is None else whole(seq_len, "seq_len", LARGEST_SIZE)
+    seqs = batch_seqs if batch_seqs is not None else 1 if per_gpu is not None else usual_batch_seqs(tokens)
     question = planner_question(
-        Training(made, usual_seq_len(made) if seq_len is None else seq_len, seqs),
+        Training(made, tokens, seqs),
         _at_sizes([cluster] if isinstance(cluster, Cluster) else list(cluster), sizes),
         stack,
         fix=fix,
@@ -90,11 +92,10 @@ def scale(
 
 
 def _batch_per_gpu(batch_seqs: object, batch_per_gpu: object) -> Fraction | None:
-    if (batch_seqs is None) == (batch_per_gpu is None):
-        given = "neither is given" if batch_seqs is None else f"{batch_seqs} and {batch_per_gpu} are both given"
+    if batch_seqs is not None and batch_per_gpu is not None:
         raise BadInput(
-            f"batch_seqs and batch_per_gpu: {given}. Valid: batch_seqs=2048 for strong scaling, batch_per_gpu=2 for "
-            "weak scaling."
+            f"batch_seqs and batch_per_gpu: {batch_seqs} and {batch_per_gpu} are both given. Valid: batch_seqs=2048 "
+            "for strong scaling, batch_per_gpu=2 for weak scaling."
         )
     return None if batch_per_gpu is None else sequences_per_gpu(batch_per_gpu)
 

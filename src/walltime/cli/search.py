@@ -13,7 +13,7 @@ from walltime.cli.search_question import Asked, real_name, search_question
 from walltime.interop.run import Run, run_command
 from walltime.interop.run_file import run_json, run_toml
 from walltime.interop.targets import export_files
-from walltime.planner import GOALS, Answer, Option, recommend
+from walltime.planner import GOALS, Answer, Option, Question, recommend
 from walltime.planner.answer import rejections
 from walltime.planner.option import option
 from walltime.planner.pareto import pareto
@@ -87,7 +87,7 @@ def command(
         click.echo(f"note: {warning}", err=True)
 
 
-def _asked(model: str | None, flags: dict[str, Any]) -> Asked:
+def _asked(model: str | None, flags: dict[str, Any]) -> Asked[Question]:
     model = real_name(model, "walltime search llama-2-7b --on 64xh100-sxm --batch 512")
     if not flags["on"]:
         raise BadInput("no cluster is named. Valid: --on 1024xh100-sxm, or --on 256..4096xh100-sxm.")
@@ -127,7 +127,7 @@ def _others(answer: Answer) -> list[tuple[Case, Option]]:
     return [(case, option(question, chosen.cluster, case.plan)) for case in cases]
 
 
-def _run(asked: Asked, one: Option) -> Run:
+def _run(asked: Asked[Question], one: Option) -> Run:
     question = asked.question
     return Run(asked.model, question.training, one.cluster, one.plan, question.stack, question.tokens)
 
@@ -165,7 +165,7 @@ def _target(run: Run) -> str:
 # No plan, and fronts
 
 
-def _no_plan(asked: Asked, answer: Answer, *, as_json: bool) -> None:
+def _no_plan(asked: Asked[Question], answer: Answer, *, as_json: bool) -> None:
     said = no_plan_text(answer)
     if as_json:
         document = {"plans": [], **_counts(answer), "excluded": dict(excluded(answer)), "answer": said}
@@ -188,7 +188,7 @@ def _check_front(flags: dict[str, Any], *, save: str | None, pessimistic: bool) 
             raise BadInput(f"{name}: --pareto has no one best plan. Valid: --pareto or --{name}, not both.")
 
 
-def _show_front(asked: Asked, goals: tuple[Any, ...], top: int | None, *, as_json: bool) -> None:
+def _show_front(asked: Asked[Question], goals: tuple[Any, ...], top: int | None, *, as_json: bool) -> None:
     progress = Progress("clusters searched")
     front = pareto(asked.question, goals, progress)
     progress.finish()
@@ -213,7 +213,7 @@ def _show_front(asked: Asked, goals: tuple[Any, ...], top: int | None, *, as_jso
 # JSON
 
 
-def _inputs(asked: Asked) -> dict[str, Any]:
+def _inputs(asked: Asked[Question]) -> dict[str, Any]:
     question = asked.question
     constraints = question.constraints
     return {
@@ -242,7 +242,7 @@ def _counts(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _plan(asked: Asked, one: Option) -> dict[str, Any]:
+def _plan(asked: Asked[Question], one: Option) -> dict[str, Any]:
     row = one.estimate.to_rows()[0]
     return {
         "cluster": one.cluster.id,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from walltime import api
 from walltime.cli.common import texts, typed
@@ -21,13 +21,15 @@ from walltime.workload import Training
 
 RANGE = re.compile(r"([\d_,]+)\s*\.\.\s*([\d_,]+)\s*x\s*(.+)")
 """Numbers of accelerators: ``256..4096xh100-sxm``."""
-_CLOSE_ENOUGH = 0.05  # tokens of a batch are rounded by at most this share
 Between = Callable[[int, int, Cluster], list[int]]
 _YES_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
+Q = TypeVar("Q")
+
+
 @dataclass(frozen=True)
-class Asked:
+class Asked(Generic[Q]):
     """A question as it was asked.
 
     Attributes
@@ -41,7 +43,7 @@ class Asked:
     """
 
     model: str
-    question: Question
+    question: Q
     notes: list[str] = field(default_factory=list)
 
 
@@ -57,7 +59,7 @@ def real_name(model: str | None, example: str) -> str:
     return model
 
 
-def search_question(values: Mapping[str, Any], between: Between = sizes) -> Asked:
+def search_question(values: Mapping[str, Any], between: Between = sizes) -> Asked[Question]:
     """Return what flags ask of the planner.
 
     Parameters
@@ -127,13 +129,11 @@ def _batch_seqs(values: Mapping[str, Any], seq_len: int, notes: list[str]) -> in
     if (given := given_batch(values)) is not None:
         return given
     tokens = values["batch_tokens"]
-    wanted = parse_quantity(str(tokens), "tokens", "batch_tokens") / seq_len
+    wanted_tokens = parse_quantity(str(tokens), "tokens", "batch_tokens")
+    wanted = wanted_tokens / seq_len
     if not 1 <= wanted <= LARGEST_SIZE:
         raise BadInput(f"batch_tokens={tokens} must be between one sequence, {seq_len}, and {LARGEST_SIZE:,}.")
-    seqs = round(wanted)
-    piece = 1
-    while abs((rounded := round(wanted / (2 * piece)) * 2 * piece) / wanted - 1) <= _CLOSE_ENOUGH:
-        piece, seqs = 2 * piece, rounded
+    seqs = api.seqs_of_tokens(wanted_tokens, seq_len)
     if seqs != wanted:
         notes.append(
             f"batch_tokens={tokens} is taken as {format_count(seqs)} sequences, {seqs * seq_len:,} tokens: "

@@ -9,7 +9,7 @@ import numpy as np
 
 from walltime.arrays import Floats, Numeric
 from walltime.economics.cost import Ownership, ownership, rental_usd_per_gpu_hour
-from walltime.economics.known_reliability import checkpoint_bytes, reliability
+from walltime.economics.known_reliability import checkpoint_bytes, reliability, reliability_range
 from walltime.economics.power import Power, power
 from walltime.economics.reliability import Reliability
 from walltime.economics.terms import USUAL_TERMS, Terms
@@ -261,6 +261,14 @@ def reliability_of(training: Training, cluster: Cluster, stack: Stack, terms: Te
     """Return how often a training on a whole cluster stops, and what that costs it, on the given terms."""
     found: Reliability = terms.applied("failures", reliability(cluster, checkpoint_bytes(training.model, stack)))
     return found
+
+
+def reliability_range_of(
+    training: Training, cluster: Cluster, stack: Stack, terms: Terms = USUAL_TERMS
+) -> tuple[Reliability, Reliability]:
+    """Return the same with every estimate at its worse end, and at its better end; what the terms set is as set."""
+    worse, better = reliability_range(cluster, checkpoint_bytes(training.model, stack))
+    return terms.applied("failures", worse), terms.applied("failures", better)
 
 
 def price_usd_per_gpu_hour(cluster: Cluster, parts_s: Mapping[str, Numeric], terms: Terms) -> Numeric | None:

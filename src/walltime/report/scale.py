@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 
 from walltime.planner.reasons import Elasticity
-from walltime.planner.scaling import Curve, ScalePoint, Scaling, Totals
+from walltime.planner.scaling import Curve, ScalePoint, Scaling
+from walltime.report.scale_words import gpus, scale_words
 from walltime.report.search import short_plan, training_lines
 from walltime.report.terminal import table
 from walltime.units import format_count, format_si, format_time
 
 _HOUR_S, _MILLION, _BILLION = 3600, 1e6, 1e9
-_WHOLE = 100  # ratios from here on are whole numbers
-_UNKNOWN = "not known"
+_BLANK = "-"
 _HEADER = (
     *("GPUs", "step", "tokens/s", "per GPU", "MFU", "exposed", "W/GPU", "tokens/J", "$/Gtoken"),
-    *("effective", "added returns"),
+    *("effective", "returns"),
 )
 
 
@@ -26,7 +26,7 @@ def scale_text(found: Scaling) -> str:
             _metrics(curve),
             _added(curve),
             _plans(curve),
-            _words(curve),
+            scale_words(curve),
             _help(curve),
         ]
     return "\n\n".join(section for section in sections if section)
@@ -59,18 +59,23 @@ def _price(curve: Curve) -> str:
 
 
 def _metrics(curve: Curve) -> str:
-    rows = [_row(curve, point) for point in curve.points]
+    beyond = any(point.exceeds_measured for point in curve.possible)
+    rows = [_row(curve, point, mark=beyond) for point in curve.points]
     cost = "dollar" if curve.counts_dollars else "GPU"
-    best = "" if curve.best is None else f", over that at {curve.best.num_gpus:,} GPUs, the best size"
+    best = "" if curve.best is None else f", over that at {gpus(curve.best.num_gpus)}, the best size"
     gain = "goodput" if curve.counts_failures else "tokens/s, without failures,"
-    return (
-        f"{table(_HEADER, rows)}\n"
-        "exposed: communication that nothing hides, of the step; W and tokens/J: of the boards; effective: share left\n"
-        f"after failures and checkpoints; added returns: {gain} for each added {cost}{best}"
-    )
+    lines = [
+        table(_HEADER, rows),
+        "exposed: communication that nothing hides, of the step; W and tokens/J: of the boards",
+        "effective: share left after failures and checkpoints",
+        f"returns: {gain} for each added {cost}{best}",
+        *(["-: not known"] if any(_BLANK in row for row in rows) else []),
+        *_measured(curve),
+    ]
+    return "\n".join(lines)
 
 
-def _row(curve: Curve, point: ScalePoint) -> list[str]:
+def _row(curve: Curve, point: ScalePoint, *, mark: bool) -> list[str]:
     metrics = point.metrics
     if not metrics:
         return [f"{point.num_gpus:,}", "no plan", *[""] * (len(_HEADER) - 2)]
@@ -81,7 +86,7 @@ def _row(curve: Curve, point: ScalePoint) -> list[str]:
         format_time(metrics["step_time_s"] or 0.0),
         _count(metrics["tokens_per_s"]),
         _count(metrics["tokens_per_s_per_gpu"]),
-        _percent(metrics["mfu"]),
+        _percent(metrics["mfu"]) + (" !" if point.exceeds_measured else "  " if mark else ""),
         _percent(metrics["exposed_share_of_step"]),
         _number(metrics["board_power_w"], "{:,.0f}"),
         _number(metrics["tokens_per_j"], "{:,.3g}"),
@@ -89,6 +94,18 @@ def _row(curve: Curve, point: ScalePoint) -> list[str]:
         _percent(metrics["effective_share"]),
         "" if back is None else f"{back:.0%}",
     ]
+
+
+def _measured(curve: Curve) -> list[str]:
+    """Say whether utilisation is beyond what was ever measured, or whether nothing was."""
+    beyond = [point for point in curve.possible if point.exceeds_measured]
+    chip, most = curve.cluster.accelerator.id, [point.measured_ceiling_utilization or 0.0 for point in beyond]
+    said = [f"! more than was ever measured on {chip}: at most {max(most):.1%}"] if beyond else []
+    unknown = [point for point in curve.possible if point.measured_ceiling_utilization is None and point.option]
+    formats = dict.fromkeys(point.option.plan.precision for point in unknown if point.option)
+    if unknown:
+        said.append(f"no measured step on {chip} in {' or '.join(formats)} is known here: nothing bounds its MFU")
+    return said
 
 
 def _added(curve: Curve) -> str:
@@ -111,7 +128,8 @@ def _added(curve: Curve) -> str:
     header = ["GPUs added", "tokens/s a GPU", "tokens a joule", "Mtokens a dollar", "returns"]
     found = table([*header, *(["without failures"] if goodput else [])], rows)
     counted = "counted" if goodput else "not known"
-    return f"{found}\nwhat the added GPUs, their boards' power and their price return, failures {counted}"
+    blank = "; -: not known" if any(_BLANK in row for row in rows) else ""
+    return f"{found}\nwhat the added GPUs, their boards' power and their price return, failures {counted}{blank}"
 
 
 def _count(value: float | None) -> str:
@@ -123,102 +141,40 @@ def _percent(value: float | None) -> str:
 
 
 def _number(value: float | None, form: str) -> str:
-    return _UNKNOWN if value is None else form.format(value)
+    return _BLANK if value is None else form.format(value)
 
 
 def _plans(curve: Curve) -> str:
+    """Return the plans, and under them why some sizes have none; the batch where it differs."""
+    header = ["GPUs", "fastest plan", f"the simplest within {_tie(curve):.1%} of it", "batch", "memory"]
     rows = [_plan_row(point) for point in curve.points]
-    tie = next((point.answer.tie for point in curve.possible if point.answer), 0.0)
-    header = ["GPUs", "fastest plan", f"the simplest within {tie:.1%} of it", "batch", "memory"]
-    if any(row[2] for row in rows):
-        return table(header, rows, left=3)
-    return table([*header[:2], *header[3:]], [[*row[:2], *row[3:]] for row in rows], left=2)
+    batches = {point.batch_seqs for point in curve.points}
+    shown = [0, 1, *([2] if any(row[2] for row in rows) else []), *([3] if len(batches) > 1 else []), 4]
+    found = table([header[i] for i in shown], [[row[i] for i in shown] for row in rows], left=3 if 2 in shown else 2)
+    whys = [f"{gpus(point.num_gpus)}: {point.why_not}" for point in curve.points if not point.is_possible]
+    return "\n".join([found, *whys])
+
+
+def _tie(curve: Curve) -> float:
+    return next((point.answer.tie for point in curve.possible if point.answer), 0.0)
 
 
 def _plan_row(point: ScalePoint) -> list[str]:
     size, batch = f"{point.num_gpus:,}", "" if point.batch_seqs is None else format_count(point.batch_seqs)
     if point.option is None or not point.answer:
-        return [size, f"no plan: {point.why_not}", "", batch, ""]
+        return [size, "no plan", "", batch, ""]
     best, simple = point.option, point.answer.recommended
     simpler = short_plan(simple.plan) if simple is not best else ""
     return [size, short_plan(best.plan), simpler, batch, format_si(best.needed_bytes, "B", 3)]
-
-
-# In words
-
-
-def _words(curve: Curve) -> str:
-    if not curve.possible:
-        return "no size is possible"
-    if not curve.marginals:
-        return "one size is possible: what an added GPU returns needs two"
-    first, last = curve.possible[0].totals, curve.possible[-1].totals
-    return "\n".join([_growth(first, last), _halving(curve), *_slower(curve)])
-
-
-def _growth(first: Totals, last: Totals) -> str:
-    """Say by how much everything grows from the first size to the last."""
-    grown = {
-        "throughput": (first.tokens_per_s, last.tokens_per_s),
-        "goodput": (first.goodput_tokens_per_s, last.goodput_tokens_per_s),
-        "power": (first.power_w, last.power_w),
-        "cost an hour": (first.usd_per_hour, last.usd_per_hour),
-    }
-    said = [f"{name} {_fold(*ends)}" for name, ends in grown.items()]
-    return (
-        f"from {first.num_gpus:,} to {last.num_gpus:,} GPUs, {_fold(first.num_gpus, last.num_gpus)}: {', '.join(said)}"
-    )
-
-
-def _fold(first: float | None, last: float | None) -> str:
-    if first is None or last is None or not first:
-        return _UNKNOWN
-    ratio = last / first
-    return f"{ratio:,.0f}-fold" if ratio >= _WHOLE else f"{ratio:.3g}-fold"
-
-
-def _halving(curve: Curve) -> str:
-    """Say from where on an added GPU returns less than half of what it costs."""
-    half = "half of what it costs" if curve.counts_dollars else "half of what a GPU does at the best size"
-    at = curve.halving_gpus
-    minded = [_without_failures(curve) if curve.counts_failures else "failures not known"]
-    minded += [] if curve.counts_dollars else ["prices not known"]
-    if at is None:
-        last = curve.possible[-1].num_gpus
-        return f"up to {last:,} GPUs, the largest size, an added one returns at least {half} ({', '.join(minded)})"
-    return f"from about {_rounded(at)} GPUs on, an added one returns less than {half} ({', '.join(minded)})"
-
-
-def _without_failures(curve: Curve) -> str:
-    if curve.halving_gpus is None:
-        return "failures counted"
-    ideal = curve.halving_gpus_without_failures
-    return "failures counted; without them " + ("nowhere" if ideal is None else f"from about {_rounded(ideal)}")
-
-
-def _slower(curve: Curve) -> list[str]:
-    """Say which size first gives less than the one before: plans do not divide it, or it fails too often."""
-    for one in curve.marginals:
-        before, after = f"{one.before.num_gpus:,}", f"{one.after.num_gpus:,}"
-        if one.after.tokens_per_s < one.before.tokens_per_s:
-            return [
-                f"{after} GPUs train slower than {before}: fast plans do not divide them, or nothing is left to split"
-            ]
-        if (one.per("num_gpus", goodput=True) or 0.0) < 0:
-            return [f"{after} GPUs get less done than {before}: they fail so often that it outweighs their speed"]
-    return []
-
-
-def _rounded(count: float) -> str:
-    return f"{float(f'{count:.2g}'):,.0f}"
 
 
 def _help(curve: Curve) -> str:
     found: Sequence[Elasticity] = curve.elasticities
     if not found:
         return ""
-    size = f"{curve.critical.num_gpus:,} GPUs"
-    where = f"at {size}, near there" if curve.halving_gpus is not None else f"at {size}, the largest size"
+    size, sizes = gpus(curve.critical.num_gpus), len(curve.possible)
+    last = ", the largest possible size" if sizes > 1 else ""
+    where = f"at {size}" + (", near there" if curve.halving_gpus is not None else last)
     others = any(one.is_other for one in found)
     rows = [
         [

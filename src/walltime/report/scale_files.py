@@ -2,67 +2,122 @@
 
 from pathlib import Path
 
-from walltime.planner.scaling import Curve, Scaling
+from walltime.planner.scaling import HALF, Curve, Scaling
 from walltime.report.charts import FORMATS, chart_bytes
 from walltime.report.files import atomic_bytes, atomic_text, csv_text, staged
 from walltime.studies.figure import Figure, Mark, Panel, Series
+from walltime.units import format_count
 
-_CHARTS = {
-    "tokens_per_s_per_gpu": ("Throughput of a GPU", "tokens/s per GPU"),
-    "mfu": ("Model FLOP/s utilisation", "MFU"),
-    "tokens_per_j": ("Tokens of a joule", "tokens per joule of the boards"),
-    "added_returns": ("What an added GPU returns", "share of what the best size returns"),
+_BILLION = 1e9
+_PANELS = {
+    "tokens_per_s_per_gpu": ("tokens/s per GPU", 1.0),
+    "mfu": ("MFU", 1.0),
+    "exposed_share_of_step": ("exposed communication, of the step", 1.0),
+    "board_power_w": ("W per GPU, of the board", 1.0),
+    "cost_usd_per_token": ("$ per billion tokens", _BILLION),
+    "effective_share": ("left after failures and checkpoints", 1.0),
 }
-"""Title and axis of each chart; all but the last are metrics of an account."""
-_SHARES = ("mfu", "added_returns")
-_LOWEST = -0.25
-"""Losses below this leave the chart: a size that divides badly hides all others."""
+"""Metrics of an account that are drawn; the title of each, with its unit, and how many of it make that unit."""
+_SHARES = ("mfu", "exposed_share_of_step", "effective_share")
+_LOWEST, _HIGHEST = -0.25, 1.5
+"""Returns beyond these leave the chart: a size that divides badly hides all others."""
 _MOST_TICKS = 8
+_LONGEST_NAME = 26
 _ROOM = 1.1  # above the highest point
 
 
 def figures(found: Scaling) -> list[Figure]:
-    """Return a chart of each metric that is known at some size."""
-    made = [_figure(found, name) for name in _CHARTS]
-    return [figure for figure in made if any(series.x for series in figure.panels[0].series)]
+    """Return a chart of what is known of every size, and of what added GPUs return if there are several sizes."""
+    made = [_metrics(found)]
+    if any(curve.marginals for curve in found.curves):
+        made.append(_returns(found))
+    return made
 
 
-def _figure(found: Scaling, name: str) -> Figure:
-    title, label = _CHARTS[name]
-    series = tuple(_series(curve, name) for curve in found.curves)
-    model = found.asked.question.training.model.name
-    top = max((value for one in series for value in one.y), default=1.0)
-    bottom = max(min((value for one in series for value in one.y), default=0.0) * _ROOM, _LOWEST)
+def _metrics(found: Scaling) -> Figure:
+    panels = []
+    for name, (title, unit) in _PANELS.items():
+        series = tuple(one for curve in found.curves if (one := _series(curve, name, unit)).x)
+        panels += [Panel(title, series, y_percent=name in _SHARES)] if series else []
     return Figure(
-        name=name,
-        title=f"{title}: {model}",
-        caption=f"{title} against the number of GPUs, {found.asked.mode} scaling of {model}, the fastest plan at each.",
+        name="scaling",
+        title=f"Scaling: {_name(found)}",
+        caption=f"The fastest plan at each number of GPUs: {', '.join(panel.title for panel in panels)}.",
         x_label="GPUs",
-        y_label=label,
-        panels=(Panel("", tuple(one for one in series if one.x), _marks(found, name)),),
+        y_label="",
+        panels=tuple(panels),
         rows=tuple(found.to_rows()),
-        y_percent=name in _SHARES,
-        y_limits=(min(0.0, bottom), top * _ROOM),
         x_ticks=_ticks(found),
     )
 
 
-def _series(curve: Curve, name: str) -> Series:
-    """Return a metric of the possible sizes; a return stands between the two that it is about."""
-    pairs = []
-    for point in curve.possible:
-        value, at = point.metrics.get(name), float(point.num_gpus)
-        if name == "added_returns" and (marginal := curve.marginal_to(point)):
-            value, at = curve.return_to(point), marginal.num_gpus
-        if value is not None:
-            pairs.append((at, value))
-    return Series(curve.cluster.id, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))
+def _series(curve: Curve, name: str, unit: float) -> Series:
+    """Return a metric of the possible sizes, as far as it is known."""
+    pairs = [(float(point.num_gpus), value) for point in curve.possible if (value := point.metrics[name]) is not None]
+    return Series(curve.cluster.id, tuple(x for x, _ in pairs), tuple(unit * y for _, y in pairs))
 
 
-def _marks(found: Scaling, name: str) -> tuple[Mark, ...]:
-    if name != "added_returns" or len(found.curves) > 1 or found.curves[0].halving_gpus is None:
-        return ()
-    return (Mark(found.curves[0].halving_gpus, "from here on less than half"),)
+def _returns(found: Scaling) -> Figure:
+    """Return the chart of returns: along the hull as a line, from each size to the next as points."""
+    series = [one for curve in found.curves for one in _returned(curve) if one.x]
+    values = [value for one in series for value in one.y]
+    sizes = [float(point.num_gpus) for curve in found.curves for point in curve.possible]
+    half = Series("half of what it costs", (min(sizes), max(sizes)), (HALF, HALF), points=False)
+    low, high = max(_LOWEST, _ROOM * min([0.0, *values])), min(_HIGHEST, _ROOM * max([1.0, *values]))
+    return Figure(
+        name="added_returns",
+        title=f"Returns: {_name(found)}",
+        caption="What added GPUs return over what they cost, as much at the best size being 100 %: points from each "
+        "size to the next; the line leaves out sizes that fewer GPUs, or a mix of others, beat.",
+        x_label="GPUs",
+        y_label="share of what the best size returns",
+        panels=(Panel("", (*series, half), _marks(found)),),
+        rows=tuple(found.to_rows()),
+        y_percent=True,
+        y_limits=(low, high),
+        x_ticks=_ticks(found),
+    )
+
+
+def _returned(curve: Curve) -> tuple[Series, Series]:
+    """Return what added GPUs return along the hull, and between neighbouring sizes."""
+    raw = [
+        (one.num_gpus, share)
+        for one in curve.marginals
+        if (share := one.share(goodput=curve.counts_failures)) is not None
+    ]
+    along = curve.hull_shares
+    if along and curve.possible[0].num_gpus < along[0][0]:
+        along = ((float(curve.possible[0].num_gpus), 1.0), *along)
+    return (
+        Series(curve.cluster.id, tuple(x for x, _ in along), tuple(y for _, y in along), points=False),
+        Series(curve.cluster.id, tuple(x for x, _ in raw), tuple(y for _, y in raw), line=False),
+    )
+
+
+def _marks(found: Scaling) -> tuple[Mark, ...]:
+    """Return where the return has halved, on each cluster."""
+    several = len(found.curves) > 1
+    return tuple(
+        Mark(at, f"{curve.cluster.id}: less than half" if several else "from here on less than half")
+        for curve in found.curves
+        if curve.possible and (at := curve.halving_gpus) is not None
+    )
+
+
+def _name(found: Scaling) -> str:
+    """Return the model's name, as far as there is room for it beside `_note`."""
+    name = found.asked.question.training.model.name
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
+
+
+def _note(found: Scaling) -> str:
+    """Return with which batch is trained, and by which software."""
+    asked, training = found.asked, found.asked.question.training
+    per_gpu = asked.batch_per_gpu
+    batch = format_count(training.batch_seqs) if per_gpu is None else str(per_gpu)
+    tokens = f"{batch} x {format_count(training.seq_len)} tokens{'' if per_gpu is None else ' a GPU'}"
+    return f"{asked.mode}: {tokens}, {asked.question.stack.id}"
 
 
 def _ticks(found: Scaling) -> tuple[tuple[float, str], ...]:
@@ -88,6 +143,6 @@ def write_scale(out: Path, found: Scaling) -> list[Path]:
         atomic_text(staging / "scale.csv", csv_text(found.to_rows()))
         for figure in figures(found):
             for kind in FORMATS:
-                atomic_bytes(staging / f"{figure.name}.{kind}", chart_bytes(figure, kind, found.asked.mode))
+                atomic_bytes(staging / f"{figure.name}.{kind}", chart_bytes(figure, kind, _note(found)))
         names = sorted(path.name for path in staging.iterdir())
     return [out / name for name in names]

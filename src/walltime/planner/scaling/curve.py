@@ -11,9 +11,10 @@ from walltime.hardware import Cluster
 from walltime.planner.reasons import Elasticity, elasticities
 from walltime.planner.recommend import distinct
 from walltime.planner.relax import no_plan_text
+from walltime.planner.scaling.hull import halving, hull, hull_shares, shortfall
 from walltime.planner.scaling.point import ScalePoint, scale_point
 from walltime.planner.scaling.question import ScaleQuestion
-from walltime.planner.scaling.returns import Marginal, Totals, best_size, cost_of, halving, marginals
+from walltime.planner.scaling.returns import Marginal, Totals, best_size, cost_of, marginals
 from walltime.problems import NegativeAnswer
 from walltime.units import format_time
 
@@ -39,9 +40,14 @@ class Curve:
         return tuple(point for point in self.points if point.is_possible)
 
     @cached_property
+    def totals(self) -> tuple[Totals, ...]:
+        """What each possible size gives and takes."""
+        return tuple(point.totals for point in self.possible)
+
+    @cached_property
     def marginals(self) -> tuple[Marginal, ...]:
         """What is added from each possible size to the next."""
-        return tuple(marginals([point.totals for point in self.possible]))
+        return tuple(marginals(self.totals))
 
     def marginal_to(self, point: ScalePoint) -> Marginal | None:
         """Return what is added from the possible size before to this one; None for the first."""
@@ -55,35 +61,70 @@ class Curve:
     @property
     def counts_failures(self) -> bool:
         """Whether goodput is known."""
-        return all(point.totals.goodput_tokens_per_s is not None for point in self.possible)
+        return all(one.goodput_tokens_per_s is not None for one in self.totals)
 
     @property
     def counts_dollars(self) -> bool:
         """Whether what accelerators cost is known; returns are for each accelerator otherwise."""
-        return cost_of([point.totals for point in self.possible]) == "usd_per_hour"
+        return cost_of(self.totals) == "usd_per_hour"
 
     @property
     def best(self) -> Totals | None:
         """The possible size that returns most for its cost: what returns are compared with."""
-        return best_size([point.totals for point in self.possible], goodput=self.counts_failures)
+        return best_size(self.totals, goodput=self.counts_failures)
+
+    # Along the hull: what is worth having
+
+    @cached_property
+    def hull(self) -> tuple[ScalePoint, ...]:
+        """The sizes that no other one, and no mix of others, beats at the same cost."""
+        worth = {one.num_gpus for one in hull(self.totals, goodput=self.counts_failures)}
+        return tuple(point for point in self.possible if point.num_gpus in worth)
+
+    @property
+    def hull_shares(self) -> tuple[tuple[float, float], ...]:
+        """What an added accelerator returns along the `hull`: numbers of accelerators and shares."""
+        return hull_shares(self.totals, goodput=self.counts_failures)
+
+    def shortfall(self, point: ScalePoint) -> float | None:
+        """Return by which share a possible size gives less than the `hull` does for its cost."""
+        return shortfall(point.totals, self.totals, goodput=self.counts_failures) if point.is_possible else None
+
+    @cached_property
+    def beaten(self) -> tuple[ScalePoint, ...]:
+        """Sizes that give less than the `hull` by more than the error of step times."""
+        tie = next((point.answer.tie for point in self.possible if point.answer), 0.0)
+        return tuple(point for point in self.possible if (self.shortfall(point) or 0.0) > tie)
 
     @cached_property
     def halving_gpus(self) -> float | None:
         """From how many accelerators on an added one returns less than half of what it costs, None if never."""
-        return halving(self.marginals, goodput=self.counts_failures)
+        return halving(self.totals, goodput=self.counts_failures)
 
     @cached_property
     def halving_gpus_without_failures(self) -> float | None:
         """The same where failures and checkpoints do not count."""
-        return halving(self.marginals)
+        return halving(self.totals)
+
+    @cached_property
+    def halving_gpus_range(self) -> tuple[float | None, float | None] | None:
+        """The same with all that is estimated of failures at its worse and at its better end; None if not known."""
+        ranges = [point.goodput_range for point in self.possible]
+        ends = []
+        for end in (0, 1):
+            sizes = [replace(one, goodput_tokens_per_s=r[end]) for one, r in zip(self.totals, ranges, strict=True) if r]
+            if not sizes or len(sizes) < len(ranges):
+                return None
+            ends.append(halving(sizes, goodput=True))
+        return ends[0], ends[1]
 
     @property
     def critical(self) -> ScalePoint:
-        """The possible size nearest to where the return has halved; the last one if that is nowhere."""
-        at = self.halving_gpus
+        """The size of the `hull` nearest to where the return has halved; the largest one if that is nowhere."""
+        at, sizes = self.halving_gpus, self.hull or self.possible
         if at is None:
-            return self.possible[-1]
-        return min(self.possible, key=lambda point: abs(math.log(point.num_gpus / at)))
+            return sizes[-1]
+        return min(sizes, key=lambda point: abs(math.log(point.num_gpus / at)))
 
     @cached_property
     def elasticities(self) -> tuple[Elasticity, ...]:
@@ -106,6 +147,8 @@ class Curve:
             "is_possible": point.is_possible,
             "why_not": point.why_not or None,
             **{name: value for name, value in point.metrics.items() if name != "num_gpus"},
+            "measured_ceiling_utilization": point.measured_ceiling_utilization,
+            "shortfall": self.shortfall(point),
             "num_gpus_before": None if marginal is None else marginal.before.num_gpus,
             **({} if marginal is None else marginal.to_row()),
             **{f"plan.{name}": value for name, value in plan.items()},
@@ -158,7 +201,9 @@ class Scaling:
                         "cluster": f"{point.num_gpus:,} x {curve.cluster.id}",
                         "step": "" if option is None else format_time(option.time_s),
                         "tokens/s": "" if option is None else f"{option.tokens_per_s:,.0f}",
-                        "MFU": "" if option is None else f"{option.utilization:.1%}",
+                        "MFU": ""
+                        if option is None
+                        else f"{option.utilization:.1%}" + (" !" if point.exceeds_measured else ""),
                         "added returns": "" if back is None else f"{back:.0%}",
                         "plan": point.why_not if option is None else str(option.plan),
                     }

@@ -1,16 +1,20 @@
 """One size: its fastest plan, and what that gives and takes."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
+from walltime.economics.account import reliability_range_of
 from walltime.hardware import Cluster
+from walltime.plan import Precision
 from walltime.planner.answer import Answer
 from walltime.planner.option import Option
 from walltime.planner.recommend import recommend
 from walltime.planner.relax import least_memory
 from walltime.planner.scaling.question import ScaleQuestion
 from walltime.planner.scaling.returns import Totals
+from walltime.problems import BadInput
 from walltime.units import format_si
+from walltime.validate.ceilings import measured_ceiling
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,41 @@ class ScalePoint:
     def metrics(self) -> dict[str, float | None]:
         """Every metric of the fastest plan's account by name; empty if there is no plan."""
         return {} if self.option is None else self.option.account.to_rows()[0]
+
+    @cached_property
+    def goodput_range(self) -> tuple[float, float] | None:
+        """Goodput with all that is estimated of failures at its worse and at its better end. [tokens/s]
+
+        None where there is no plan, or where what the terms set of failures does not go with an end.
+        """
+        if self.option is None or self.answer is None:
+            return None
+        estimate = self.option.estimate
+        try:
+            ends = reliability_range_of(estimate.training, self.cluster, estimate.stack, self.answer.question.terms)
+        except BadInput:
+            return None
+        worse, better = (float(end.effective_share(self.num_gpus)) * self.option.tokens_per_s for end in ends)
+        return worse, better
+
+    @property
+    def measured_ceiling_utilization(self) -> float | None:
+        """The highest utilisation ever measured on this accelerator in the plan's precision, None if none was."""
+        if self.option is None:
+            return None
+        return _ceiling(self.cluster.accelerator.id, self.option.plan.precision, self.option.estimate.stack.id)
+
+    @property
+    def exceeds_measured(self) -> bool:
+        """Whether utilisation is more than was ever measured."""
+        most = self.measured_ceiling_utilization
+        return self.option is not None and most is not None and self.option.utilization > most
+
+
+@cache
+def _ceiling(accelerator: str, precision: Precision, stack: str) -> float | None:
+    found = measured_ceiling(accelerator, precision, stack)
+    return None if found is None else found.utilization
 
 
 def scale_point(asked: ScaleQuestion, cluster: Cluster) -> ScalePoint:

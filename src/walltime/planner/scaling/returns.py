@@ -1,13 +1,10 @@
-"""What is got for what is added: marginal returns between neighbouring sizes, and where they have halved."""
+"""What is got for what is added: marginal returns between neighbouring sizes."""
 
 import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-HALF = 0.5
-"""Below this share of what the best size returns, an added accelerator returns less than half of what it costs."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Totals:
 
     def per(self, cost: str, *, goodput: bool = False) -> float | None:
         """Return the tokens of a second for each unit of a cost: ``num_gpus``, ``power_w`` or ``usd_per_hour``."""
-        gain, paid = getattr(self, _gain(goodput)), getattr(self, cost)
+        gain, paid = gain_of(self, goodput=goodput), getattr(self, cost)
         return None if gain is None or not paid else gain / paid
 
 
@@ -110,6 +107,11 @@ def _more(before: Totals, after: Totals, name: str) -> float | None:
     return None if was is None or now is None else float(now - was)
 
 
+def gain_of(one: Totals, *, goodput: bool) -> float | None:
+    """Return what a size gives: tokens a second, or goodput, None where that is not known. [tokens/s]"""
+    return one.goodput_tokens_per_s if goodput else one.tokens_per_s
+
+
 def cost_of(sizes: Sequence[Totals]) -> str:
     """Return what accelerators cost: dollars where they are known at every size, accelerators otherwise."""
     return "num_gpus" if any(one.usd_per_hour is None for one in sizes) else "usd_per_hour"
@@ -124,36 +126,3 @@ def best_size(sizes: Sequence[Totals], *, goodput: bool = False) -> Totals | Non
 def marginals(sizes: Sequence[Totals]) -> list[Marginal]:
     """Return what is added from each size to the next; sizes ascend."""
     return [Marginal(before, after, tuple(sizes)) for before, after in itertools.pairwise(sizes)]
-
-
-def halving(found: Sequence[Marginal], *, goodput: bool = False) -> float | None:
-    """Return from how many accelerators on an added one returns less than half of what it costs.
-
-    What it costs is what as many dollars return at the size that returns most for them. Each return stands at the
-    middle of its two sizes; the first crossing of one half is found between the middles, on a logarithmic axis. At the
-    first size the return is its average.
-
-    Returns
-    -------
-    float or None
-        None if that does not happen within the sizes, or is not known.
-    """
-    shares = [one.share(goodput=goodput) for one in found]
-    known = [share for share in shares if share is not None]
-    if not known or len(known) < len(shares):
-        return None
-    first, cost = found[0].before, cost_of(found[0].sizes)
-    best = best_size(found[0].sizes, goodput=goodput) or first
-    average = (first.per(cost, goodput=goodput) or 0.0) / (best.per(cost, goodput=goodput) or 1.0)
-    points = [(float(first.num_gpus), average), *zip([one.num_gpus for one in found], known, strict=True)]
-    return _crossing(points)
-
-
-def _crossing(points: Sequence[tuple[float, float]]) -> float | None:
-    """Return where a share first falls below one half, between sizes on a logarithmic axis; None if it does not."""
-    if points[0][1] < HALF:
-        return points[0][0]
-    for (size, share), (next_size, next_share) in itertools.pairwise(points):
-        if next_share < HALF:
-            return size * (next_size / size) ** ((share - HALF) / (share - next_share))
-    return None
