@@ -387,3 +387,19 @@ def test_only_real_models_on_clusters():
         wt.scale("mlp-12288", cluster(), [2], batch_seqs=16)
     with pytest.raises(BadInput, match="is no cluster"):
         wt.scale(MODEL, "h100-sxm", [2], batch_seqs=16)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "sizes", "said"),
+    [
+        (None, [8], "cluster=None is no cluster"),
+        ("h100-sxm", [8], "cluster='h100-sxm' is no cluster"),
+        ([], [8], "is no cluster"),
+        (wt.cluster("h100-sxm"), 16, "sizes=16 must list"),
+        (wt.cluster("h100-sxm"), None, "sizes=None must list"),
+        (wt.cluster("h100-sxm"), [], "sizes is empty"),
+    ],
+)
+def test_clusters_and_sizes_that_are_none(cluster, sizes, said):
+    with pytest.raises(BadInput, match=said):
+        wt.scale("llama-2-7b", cluster, sizes, batch_seqs=64)

@@ -77,7 +77,7 @@ def scale(
     seqs = batch_seqs if batch_seqs is not None else 1 if per_gpu is not None else usual_batch_seqs(tokens)
     question = planner_question(
         Training(made, tokens, seqs),
-        _at_sizes([cluster] if isinstance(cluster, Cluster) else list(cluster), sizes),
+        _at_sizes(cluster, sizes),
         stack,
         fix=fix,
         least=least,
@@ -100,11 +100,17 @@ def _batch_per_gpu(batch_seqs: object, batch_per_gpu: object) -> Fraction | None
     return None if batch_per_gpu is None else sequences_per_gpu(batch_per_gpu)
 
 
-def _at_sizes(clusters: list[Cluster], sizes: Iterable[int] | None) -> list[Cluster]:
+def _at_sizes(cluster: object, sizes: object) -> list[Cluster]:
     """Return every cluster at every size."""
-    counts = None if sizes is None else [whole(count, "number of accelerators") for count in sizes]
-    if counts is None or not all(isinstance(one, Cluster) for one in clusters):
+    given = list(cluster) if isinstance(cluster, Iterable) else [cluster]
+    clusters = [one for one in given if isinstance(one, Cluster)]
+    if len(clusters) < len(given) or not given:
+        raise BadInput(f"cluster={cluster!r} is no cluster. Valid: wt.cluster('h100-sxm'), or several.")
+    if sizes is None and all(one.num_gpus for one in clusters):
         return clusters
+    if not isinstance(sizes, Iterable) or isinstance(sizes, str):
+        raise BadInput(f"sizes={sizes!r} must list numbers of accelerators. Valid: [8, 16, 32].")
+    counts = [whole(count, "number of accelerators") for count in sizes]
     if not counts:
         raise BadInput("sizes is empty. Valid: numbers of accelerators, [8, 16, 32].")
     return [one.with_num_gpus(count) for one in clusters for count in counts]

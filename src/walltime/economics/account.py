@@ -245,6 +245,10 @@ def account(estimate: TransformerEstimate, terms: Terms = USUAL_TERMS) -> Accoun
     BadInput
         The plans are of several numbers of accelerators: network, checkpoints and failures are those of one.
     """
+    if not isinstance(estimate, TransformerEstimate):
+        raise BadInput(f"estimate={estimate!r} is none of a real model. Valid: wt.estimate(...).")
+    if not isinstance(terms, Terms):
+        raise BadInput(f"terms={terms!r} must be wt.Terms. Valid: wt.Terms(owned=True), for example.")
     sizes = sorted({int(size) for size in estimate.plans.num_gpus})
     if len(sizes) > 1:
         listed = ", ".join(f"{size:,}" for size in sizes)

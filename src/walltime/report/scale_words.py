@@ -1,7 +1,9 @@
 """The sizes of a cluster in words: how everything grows, where returns have halved, what is not worth having."""
 
 from walltime.planner.scaling import Curve, Totals
+from walltime.units import format_si
 
+_GIGA = 1e9
 _WHOLE = 100  # ratios from here on are whole numbers
 _MOST_LISTED = 8
 _FROM = "from about "
@@ -15,7 +17,7 @@ def scale_words(curve: Curve) -> str:
     if not curve.marginals:
         return "one size is possible: what an added GPU returns needs two"
     first, last = curve.possible[0].totals, curve.possible[-1].totals
-    return "\n".join([_growth(first, last), *_halving(curve), *_beaten(curve), *_slower(curve)])
+    return "\n".join([_growth(first, last), _at_the_meter(curve), *_halving(curve), *_beaten(curve), *_slower(curve)])
 
 
 def _growth(first: Totals, last: Totals) -> str:
@@ -30,6 +32,18 @@ def _growth(first: Totals, last: Totals) -> str:
     return (
         f"from {first.num_gpus:,} to {gpus(last.num_gpus)}, {_fold(first.num_gpus, last.num_gpus)}: {', '.join(said)}"
     )
+
+
+def _at_the_meter(curve: Curve) -> str:
+    """Say what the whole site draws and emits at both ends: hosts, network and building included."""
+    ends = [point.metrics for point in (curve.possible[0], curve.possible[-1])]
+    watts = [end["facility_power_w"] for end in ends]
+    carbon = [end["carbon_kg_per_token"] for end in ends]
+    if watts[0] is None or watts[1] is None or carbon[0] is None or carbon[1] is None:
+        return "at the meter: not known what the rest of a node draws"
+    drawn = " to ".join(format_si(each, "W", 3) for each in watts if each is not None)
+    emitted = " to ".join(f"{_GIGA * each:,.3g}" for each in carbon if each is not None)
+    return f"at the meter, hosts, network and building included: {drawn}; {emitted} kg CO2e a billion tokens"
 
 
 def _fold(first: float | None, last: float | None) -> str:
