@@ -11,9 +11,9 @@ from walltime.report.claims_page import summary
 from walltime.report.claims_study import write_claims_study
 from walltime.report.terminal import table
 from walltime.search.executors import workers
-from walltime.studies.fernandez2024 import FIGURES, Claim, claims
+from walltime.studies.fernandez2024 import FIGURES, Claim, claims, hangs_on, variants
 
-_SAYS_WIDTH = 58
+_WIDTH = 100
 
 
 def reproduced(asked: Request) -> Reproduced:
@@ -49,14 +49,15 @@ def _told(found: Sequence[Claim]) -> Iterator[str]:
     yield "\n".join(_grouped(found))
     known = [claim for claim in found if claim.verdict == "contradicted" and claim.published.deviation]
     if known:
-        lines = [f"{claim.published.says}: {claim.published.deviation}" for claim in known]
-        yield "Known deviations\n" + "\n".join(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines)
-    yield summary(found)
+        lines = [f"{claim.published.title}: {claim.published.deviation}" for claim in known]
+        yield "Known deviations\n" + "\n".join(textwrap.fill(line, _WIDTH, subsequent_indent="  ") for line in lines)
+    yield textwrap.fill(summary(found), _WIDTH)
+    yield textwrap.fill(hangs_on([variant.row() for variant in variants()]), _WIDTH)
 
 
 def _grouped(found: Sequence[Claim]) -> Iterator[str]:
     """Yield the lines of one table, claims under the experiments that they are about."""
-    header = ["the paper says", "tag", "verdict", "", "paper", "ours", "within"]
+    header = ["the paper says", "", "verdict", "", "paper", "ours", "any plan", "within"]
     head, rule, *lines = table(header, [_row(claim) for claim in found], left=4).splitlines()
     yield from (head, rule)
     pairs = zip(found, lines, strict=True)
@@ -67,9 +68,10 @@ def _grouped(found: Sequence[Claim]) -> Iterator[str]:
 
 def _row(claim: Claim) -> list[str]:
     of = claim.published
-    says = textwrap.shorten(of.says, _SAYS_WIDTH, placeholder=" ...")
     basis = of.basis if claim.verdict in ("reproduced", "contradicted") else ""
-    return [says, of.tag.lower(), claim.verdict, basis, claim.paper, claim.ours, claim.tolerance]
+    basis = "the same" if of.same_as else basis
+    numbers = [claim.paper, claim.ours, claim.ours_any_plan, claim.tolerance]
+    return [of.title, _TAGS[of.tag], claim.verdict, basis, *numbers]
 
 
 def _problem(found: Sequence[Claim]) -> str:
