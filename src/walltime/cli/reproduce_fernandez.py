@@ -14,6 +14,7 @@ from walltime.search.executors import workers
 from walltime.studies.fernandez2024 import FIGURES, Claim, claims, hangs_on, variants
 
 _WIDTH = 100
+_SIGNS = {"above ": "> ", "over ": "> ", "below ": "< ", "under ": "< ", "points": "pts"}
 
 
 def reproduced(asked: Request) -> Reproduced:
@@ -57,21 +58,30 @@ def _told(found: Sequence[Claim]) -> Iterator[str]:
 
 def _grouped(found: Sequence[Claim]) -> Iterator[str]:
     """Yield the lines of one table, claims under the experiments that they are about."""
-    header = ["the paper says", "", "verdict", "", "paper", "ours", "any plan", "within"]
-    head, rule, *lines = table(header, [_row(claim) for claim in found], left=4).splitlines()
+    header = ["the paper says", "", "verdict", "", "paper", "ours", "held to"]
+    rows = [(claim.published.experiment, row) for claim in found for row in _rows(claim)]
+    head, rule, *lines = table(header, [row for _, row in rows], left=4).splitlines()
     yield from (head, rule)
-    pairs = zip(found, lines, strict=True)
-    for name, of in groupby(pairs, key=lambda pair: pair[0].published.experiment):
+    pairs = zip(rows, lines, strict=True)
+    for name, of in groupby(pairs, key=lambda pair: pair[0][0]):
         yield f"\n{name}"
         yield from (line for _, line in of)
 
 
-def _row(claim: Claim) -> list[str]:
+def _rows(claim: Claim) -> Iterator[list[str]]:
+    """Yield the row of a claim, and that of any plan where the verdict is on the best of the paper's kinds of plans."""
     of = claim.published
     basis = of.basis if claim.verdict in ("reproduced", "contradicted") else ""
     basis = "the same" if of.same_as else basis
-    numbers = [claim.paper, claim.ours, claim.ours_any_plan, claim.tolerance]
-    return [of.title, _TAGS[of.tag], claim.verdict, basis, *numbers]
+    yield [of.title, of.tag.lower(), claim.verdict, basis, *map(_brief, (claim.paper, claim.ours, claim.tolerance))]
+    if claim.any_plan_verdict:
+        yield ["  with any plan", "", claim.any_plan_verdict, "", "", _brief(claim.ours_any_plan), ""]
+
+
+def _brief(shown: str) -> str:
+    for words, sign in _SIGNS.items():
+        shown = shown.replace(words, sign)
+    return shown
 
 
 def _problem(found: Sequence[Claim]) -> str:

@@ -81,8 +81,8 @@ def summary(claims: Sequence[Claim]) -> str:
     return (
         f"Of {len(own)} claims {counts['reproduced']} are reproduced, {predicted} of them predicted and the others "
         f"calibrated on what they say; {counts['contradicted']} are contradicted, {counts['not testable']} cannot be "
-        f"tested, and {counts['unverified']} are unverified and not judged. {len(claims) - len(own)} more restate numbers "
-        f"of these and are not counted again. {_otherwise(otherwise)}"
+        f"tested, and {counts['unverified']} are unverified and not judged. {len(claims) - len(own)} more restate "
+        f"numbers of these and are not counted again. {_otherwise(otherwise)}"
     )
 
 

@@ -83,14 +83,14 @@ class Claim:
         if not of.value:
             return ""
         bound = {"at least": "over ", "at most": "under "}.get(of.relation, "")
-        return bound + in_unit(of.value, of.unit, signed=of.value < 0)
+        return bound + _round(in_unit(of.value, of.unit, signed=of.value < 0))
 
     @property
     def tolerance(self) -> str:
         """What ours may differ by, or the threshold of our own that it must pass, as it is shown."""
         of = self.published
         if of.threshold is not None:
-            return f"{of.relation} {self._in_unit(of.threshold)}"
+            return f"{of.relation} {_round(self._in_unit(of.threshold))}"
         if of.relation not in ("number", "ratio") or of.tolerance is None:
             return ""
         if of.relation == "ratio":
@@ -123,6 +123,10 @@ class Claim:
             "source": of.source,
             "locator": of.locator,
         }
+
+
+def _round(shown: str) -> str:
+    return shown.replace(".0 %", " %")
 
 
 def in_unit(value: float, unit: str, *, signed: bool = False) -> str:

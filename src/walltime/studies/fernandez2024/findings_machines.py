@@ -95,9 +95,9 @@ def _intra() -> Finding:
     larger = best(sweep(MANY, network=("network.sizes=64",)))
     gains = [change(base, point, "tokens_per_s") for point in (faster, larger)]
     return Finding(
-        f"On {MANY:,} H100s, the best of tensor × pipeline × FSDP at each: twice the bandwidth inside nodes brings {signed(gains[0])} "
-        f"tokens/s; nodes of 64 instead of 8 GPUs {signed(gains[1])} ({plan_name(larger)}), for the ring crosses fewer slow "
-        "links.",
+        f"On {MANY:,} H100s, the best of tensor × pipeline × FSDP at each: twice the bandwidth inside nodes brings "
+        f"{signed(gains[0])} tokens/s; nodes of 64 instead of 8 GPUs {signed(gains[1])} ({plan_name(larger)}), for "
+        "the ring crosses fewer slow links.",
         ours=min(gains),
     )
 
@@ -121,14 +121,15 @@ def _generation_ratio() -> Finding:
     a100, h100 = generation("A100", 8), generation("H100", 8)
     return Finding(
         f"On 8 GPUs with FSDP; {generation('A100', 128)['mfu'] / generation('H100', 128)['mfu']:.2f} on 128. From A100 "
-        f"to H100 {_grown()}: what is not matmul weighs more, and an H100 sustains less of its peak in long runs. {_IN_SAMPLE}",
+        f"to H100 {_grown()}: what is not matmul weighs more, and an H100 sustains less of its peak in long runs. "
+        f"{_IN_SAMPLE}",
         ours=a100["mfu"] / h100["mfu"],
     )
 
 
 _IN_SAMPLE = (
-    "Not fitted on the paper, but the software’s numbers (fsdp1) were on llm-foundry’s published FSDP runs, of A100s and "
-    "H100s as these are."
+    "Not fitted on the paper, but the software’s numbers (fsdp1) were on llm-foundry’s published FSDP runs, of A100s "
+    "and H100s as these are."
 )
 
 
@@ -182,9 +183,9 @@ def _utilisation() -> Finding:
     mfu = {(size, gpus): model_best(size, gpus)["mfu"] for size in ("7B", "70B") for gpus in (256, MANY)}
     smaller = model_best("70B", 256, seqs_per_gpu=1)["mfu"]
     return Finding(
-        f"Best of tensor × pipeline × FSDP with recomputation, MFU from 7B to 70B: {percent(mfu['7B', 256])} to {percent(mfu['70B', 256])} on 256 GPUs, "
-        f"{percent(mfu['7B', MANY])} to {percent(mfu['70B', MANY])} on {MANY:,}; with half the sequences for 70B "
-        f"{percent(smaller)} on 256.",
+        f"Best of tensor × pipeline × FSDP with recomputation, MFU from 7B to 70B: {percent(mfu['7B', 256])} to "
+        f"{percent(mfu['70B', 256])} on 256 GPUs, {percent(mfu['7B', MANY])} to {percent(mfu['70B', MANY])} on "
+        f"{MANY:,}; with half the sequences for 70B {percent(smaller)} on 256.",
         holds=all(mfu["70B", gpus] < mfu["7B", gpus] for gpus in (256, MANY)),
     )
 
@@ -223,7 +224,8 @@ def _strategy() -> Finding:
     found = best(sweep(MANY))
     gains = [change(base, found, metric) for metric in ("tokens_per_s", "board_power_w")]
     return Finding(
-        "Of what against what is not known; ours is the best of tensor × pipeline × FSDP against FSDP alone on 2,048 GPUs.",
+        "Of what against what is not known; ours is the best of tensor × pipeline × FSDP against FSDP alone on 2,048 "
+        "GPUs.",
         shown=f"{signed(gains[0])}, {signed(gains[1])}",
     )
 
@@ -237,8 +239,8 @@ def _settings() -> Finding:
 def _torchtitan_loss() -> Finding:
     few, many = torchtitan_point(8), torchtitan_point(FEW)
     return Finding(
-        f"Ours shows no loss at all: a layer of 16,384 tokens computes for longer than its gather takes at {FEW} ranks, "
-        f"and {percent(many['exposed_share_of_step'])} of the step is exposed. As the loss is smaller than the "
+        f"Ours shows no loss at all: a layer of 16,384 tokens computes for longer than its gather takes at {FEW} "
+        f"ranks, and {percent(many['exposed_share_of_step'])} of the step is exposed. As the loss is smaller than the "
         "tolerance, this row cannot tell a model that has it from one that has none.",
         ours=change(few, many, "tokens_per_s_per_gpu"),
     )
@@ -272,7 +274,7 @@ def _effective() -> Finding:
         f"minutes, the best interval. With all estimates at their worse or better ends it is {percent(worse)} "
         f"to {percent(better)}: that it is over 90 % is not sure.",
         ours=shares["training"],
-        shown=f"{percent(shares['training'])} ({100 * worse:.0f} to {100 * better:.0f} %)",
+        shown=f"{percent(shares['training'])} ({100 * worse:.0f} to {100 * better:.0f})",
     )
 
 

@@ -47,9 +47,9 @@ def _diminishing() -> Finding:
         for of in (strong_best, _strong_any)
     ]
     return Finding(
-        f"From 16 to 32 nodes an added GPU-hour brings {percent(shares[0])} of the tokens that one of 2 nodes does with "
-        f"the best of tensor × pipeline × FSDP, and {percent(shares[1])} with any plan: whatever the plan, returns "
-        "diminish. Per unit of power is not judged: what communication draws was fitted on this paper.",
+        f"From 16 to 32 nodes an added GPU-hour brings {percent(shares[0])} of the tokens that one of 2 nodes does "
+        f"with the best of tensor × pipeline × FSDP, and {percent(shares[1])} with any plan: whatever the plan, "
+        "returns diminish. Per unit of power is not judged: what communication draws was fitted on this paper.",
         ours=shares[0],
         any_plan=shares[1],
     )
@@ -153,9 +153,7 @@ def _step() -> Finding:
 @finding("weak-energy")
 def _energy() -> Finding:
     few, many = _pair()
-    return Finding(
-        "Throughput over power: it falls faster than power does.", ours=change(few, many, "tokens_per_j")
-    )
+    return Finding("Throughput over power: it falls faster than power does.", ours=change(few, many, "tokens_per_j"))
 
 
 @finding("weak-onset")

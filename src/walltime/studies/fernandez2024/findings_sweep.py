@@ -1,8 +1,8 @@
 """Findings of the model-parallel sweep."""
 
 from walltime.studies.fernandez2024.choices import best
-from walltime.studies.fernandez2024.findings import Finding, change, finding, signed
 from walltime.studies.fernandez2024.drawing import plan_name
+from walltime.studies.fernandez2024.findings import Finding, change, finding, signed
 from walltime.studies.fernandez2024.points import Point
 from walltime.studies.fernandez2024.setting import MANY
 from walltime.studies.fernandez2024.sweep import alone, of_degrees, sweep

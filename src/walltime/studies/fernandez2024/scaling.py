@@ -84,8 +84,8 @@ def _weak_caption() -> str:
         f"at {setting('seqs_per_gpu')} sequences a GPU, which are recalled and not verified. What nothing hides of "
         f"communication takes {percent(base[EXPOSED])} of the step at {FEW} and {percent(far[EXPOSED])} at {MANY:,}; "
         f"beyond, throughput of the whole cluster hardly grows. {BEST_MEANS}; {ANY_PLAN_MEANS}: at {MANY:,} that is "
-        f"{plan_name(most)}, and tokens/s per GPU change by {held} from {FEW}. State in small groups has short rings at "
-        "any size, so that weak scaling of this model hardly diminishes: no measurement here backs that."
+        f"{plan_name(most)}, and tokens/s per GPU change by {held} from {FEW}. State in small groups has short rings "
+        "at any size, so that weak scaling of this model hardly diminishes: no measurement here backs that."
     )
 
 

@@ -99,8 +99,8 @@ def _fastest(num_gpus: int, found: Point) -> str:
     rate, energy = (percent(found[of] / base[of] - 1, signed=True) for of in ("tokens_per_s", "tokens_per_j"))
     shares = [percent(point["exposed_share_of_step"]) for point in (found, base)]
     return (
-        f"{plan_name(found)} is fastest: {rate} tokens/s and {energy} tokens/J over FSDP alone. Of its step {shares[0]} is "
-        f"exposed communication, of that of FSDP alone {shares[1]}."
+        f"{plan_name(found)} is fastest: {rate} tokens/s and {energy} tokens/J over FSDP alone. Of its step "
+        f"{shares[0]} is exposed communication, of that of FSDP alone {shares[1]}."
     )
 
 

@@ -30,7 +30,8 @@ _DEGREES, _RECOMPUTES = (1, 2, 4, 8, 16), ("none", "full")
 
 
 def model_best(size: str, num_gpus: int, seqs_per_gpu: int | None = None) -> Point:
-    """Return the best of tensor × pipeline × FSDP for a model at as many sequences a GPU as the 7B model has, or as many as given."""
+    """Return the best of tensor × pipeline × FSDP for a model, at the 7B model's sequences a GPU or as many as "
+    "given."""
     asked = Setting(num_gpus, (seqs_per_gpu or setting("seqs_per_gpu")) * num_gpus, model=MODELS[size])
     pairs = [(tp, pp) for tp in _DEGREES for pp in _DEGREES]
     return best(layouts(asked, pairs, recomputes=_RECOMPUTES))
@@ -109,11 +110,13 @@ def context_best(seq_len: int, num_gpus: int) -> Point:
 
 
 def context_lengths() -> Figure:
-    """Sequences of 2k to 128k tokens: one a GPU with FSDP alone, and as many tokens a step with the best of other plans."""
+    """Sequences of 2k to 128k tokens: one a GPU with FSDP alone, as many tokens a step with other plans."""
     curves: dict[str, Sequence[Point]] = {}
     for num_gpus in CONTEXT_GPUS:
-        curves[f"FSDP alone, one sequence a GPU, {num_gpus:,} GPUs"] = [context_fsdp(length, num_gpus) for length in CONTEXTS]
-        curves[f"tp × pp × cp × FSDP, {local_tokens():,} tokens a GPU, {num_gpus:,} GPUs"] = [context_best(length, num_gpus) for length in CONTEXTS]
+        alone = f"FSDP alone, one sequence a GPU, {num_gpus:,} GPUs"
+        split = f"tp × pp × cp × FSDP, {local_tokens():,} tokens a GPU, {num_gpus:,} GPUs"
+        curves[alone] = [context_fsdp(length, num_gpus) for length in CONTEXTS]
+        curves[split] = [context_best(length, num_gpus) for length in CONTEXTS]
     at: dict[str, list[float]] = {name: [float(length) for length in CONTEXTS] for name in curves}
     rows: list[dict[str, Any]] = [point.row(series=name) for name, curve in curves.items() for point in curve]
     panels = (
@@ -149,6 +152,6 @@ def _contexts_caption() -> str:
         said += f"At {listed(lost)} the activations do not fit, even recomputed. "
     return (
         said + f"So it trains ever more tokens a step; the other curves, the fastest of tensor × pipeline × context × "
-        f"FSDP, train {local_tokens():,} a GPU at every length, and split sequences for it (ring attention): where FSDP "
-        "alone lies above, its step is larger."
+        f"FSDP, train {local_tokens():,} a GPU at every length, and split sequences for it (ring attention): where "
+        "FSDP alone lies above, its step is larger."
     )
