@@ -77,20 +77,23 @@ def summary(claims: Sequence[Claim]) -> str:
     counts = counted(claims)
     own = [one for one in claims if not one.published.same_as]
     predicted = sum(one.verdict == "reproduced" and one.published.basis == "predicted" for one in own)
-    otherwise = sum(one.any_plan_verdict not in (None, one.verdict) for one in own)
     return (
         f"Of {len(own)} claims {counts['reproduced']} are reproduced, {predicted} of them predicted and the others "
         f"calibrated on what they say; {counts['contradicted']} are contradicted, {counts['not testable']} cannot be "
         f"tested, and {counts['unverified']} are unverified and not judged. {len(claims) - len(own)} more restate "
-        f"numbers of these and are not counted again. {_otherwise(otherwise)}"
+        f"numbers of these and are not counted again. {_otherwise(own)}"
     )
 
 
-def _otherwise(number: int) -> str:
-    said = "The verdict on the best plan is of tensor × pipeline × FSDP, the paper’s kinds of plans"
-    if not number:
-        return f"{said}; with any plan of the planner’s it is the same."
-    return f"{said}; with any plan of the planner’s {number} of them come{'s' if number == 1 else ''} out otherwise."
+def _otherwise(claims: Sequence[Claim]) -> str:
+    """Say which verdicts are others where plans may be of any kind."""
+    found = [one for one in claims if one.any_plan_verdict not in (None, one.verdict)]
+    named = ", ".join(f"{one.published.title} ({one.ours_any_plan}, {one.any_plan_verdict})" for one in found)
+    otherwise = f"what comes out otherwise is {named}" if found else "it is the same"
+    return (
+        "Where the best plan matters, that is of tensor × pipeline × FSDP, the paper’s kinds of plans; with any plan "
+        f"that the planner finds, {otherwise}."
+    )
 
 
 def _claims(claims: Sequence[Claim]) -> str:
@@ -114,7 +117,8 @@ def _row(claim: Claim) -> str:
     of = claim.published
     tag = f'<abbr title="{escape(TAGS[of.tag])}: {escape(of.locator)}">{of.tag.lower()}</abbr>'
     known = f" {of.deviation}" if claim.verdict == "contradicted" else ""
-    within = f"<small>{escape(claim.tolerance)}</small>" if claim.tolerance else ""
+    ours_alone = "our threshold:<br>" if of.threshold is not None else ""
+    within = f"<small>{ours_alone}{escape(claim.tolerance)}</small>" if claim.tolerance else ""
     paper = "<br>".join(filter(None, (escape(claim.paper), within)))
     any_plan = f"<small>any plan: {escape(claim.ours_any_plan)}</small>" if claim.ours_any_plan else ""
     ours = "<br>".join(filter(None, (escape(claim.ours), any_plan)))
@@ -129,7 +133,8 @@ def _row(claim: Claim) -> str:
 def _cell(column: str, html: str, style: str = "") -> str:
     """Return a cell that says which column it is of, for narrow screens, where rows are stacked."""
     of_style = f' class="{style}"' if style else ""
-    return f'<td{of_style} data-label="{escape(column)}">{html}</td>'
+    inside = f"<div>{html}</div>" if html else ""
+    return f'<td{of_style} data-label="{escape(column)}">{inside}</td>'
 
 
 def _unbroken(html: str) -> str:

@@ -12,7 +12,7 @@ _WITHIN_NODE = 8
 
 
 def _moderate(metric: str) -> tuple[Point, Point, bool]:
-    """Return FSDP alone, the best plan of degree 2 to 4 by a metric, and whether the latter is better."""
+    """Return FSDP alone, the best of degree 2 to 4 by a metric, and whether the latter is better."""
     base = alone(MANY)
     among = [
         point for point in sweep(MANY) if _MODERATE[0] <= point.plan.tp * point.plan.pp <= _MODERATE[1] and point.runs

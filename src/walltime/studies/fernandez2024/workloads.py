@@ -30,8 +30,7 @@ _DEGREES, _RECOMPUTES = (1, 2, 4, 8, 16), ("none", "full")
 
 
 def model_best(size: str, num_gpus: int, seqs_per_gpu: int | None = None) -> Point:
-    """Return the best of tensor × pipeline × FSDP for a model, at the 7B model's sequences a GPU or as many as "
-    "given."""
+    """Return the best of tensor × pipeline × FSDP for a model, at the study's sequences a GPU or as many as given."""
     asked = Setting(num_gpus, (seqs_per_gpu or setting("seqs_per_gpu")) * num_gpus, model=MODELS[size])
     pairs = [(tp, pp) for tp in _DEGREES for pp in _DEGREES]
     return best(layouts(asked, pairs, recomputes=_RECOMPUTES))
