@@ -9,7 +9,7 @@ from walltime.studies.fernandez2024.points import Point, points
 from walltime.studies.fernandez2024.setting import Setting
 
 RUNS_LIKE = "megatron-core"
-"""Whose plans are tried: everything that the estimate knows takes a hundred times as long, for DualPipe."""
+"""Whose plans are tried: everything that the estimate knows, DualPipe included, takes up to 65 times as long."""
 ANY_PLAN_MEANS = (
     "“any plan” is the fastest that the planner finds among all that Megatron-Core can run (state sharded over fewer "
     "ranks and kept after the forward pass, context parallelism, interleaved pipelines, recomputation), with the same "
