@@ -9,7 +9,7 @@ from walltime.studies.fernandez2024.setting import Setting, node_size
 
 BEST_MEANS = (
     "“tp × pp × FSDP” is the fastest plan of tensor × pipeline parallelism with FSDP over all other ranks (parameters "
-    "dropped after the forward pass, plain 1F1B), the kinds of plans that the paper has"
+    "dropped after the forward pass, plain 1F1B), the kinds of plans that are known of the paper"
 )
 """What the best of tensor × pipeline × FSDP is, in words for captions."""
 

@@ -106,9 +106,9 @@ def strong_scaling() -> Figure:
     possible = [nodes for nodes, point in curves["FSDP alone"].items() if point.runs]
     caption = (
         f"Llama 2 7B, {two.setting.batch_seqs} sequences of {two.setting.seq_len:,} tokens a step whatever the cluster "
-        f"(recalled, not verified). {BEST_MEANS}: from 2 to 32 nodes, 16 times the GPUs, throughput grows "
+        f"(recalled, not verified). With the best of {BEST}, from 2 to 32 nodes, 16 times the GPUs, throughput grows "
         f"{_times(two, many)}-fold and MFU falls from {percent(two['mfu'])} to {percent(many['mfu'])} (the paper, by "
-        f"one summary: about 40 % to under 15 %), with {plans} nodes. {_sentence(ANY_PLAN_MEANS)}: "
+        f"one summary: about 40 % to under 15 %), with {plans} nodes. With {ANY} of the planner’s "
         f"{_times(most[2], most[32])}-fold, {percent(most[2]['mfu'])} to {percent(most[32]['mfu'])}, with "
         f"{plan_name(most[32])} on 32. Returns diminish whatever the plan. FSDP alone needs a sequence for each GPU: "
         f"not possible beyond {max(possible, default=0)} nodes."
@@ -123,10 +123,6 @@ def _times(before: Point, after: Point) -> str:
     return f"{after['tokens_per_s'] / before['tokens_per_s']:.1f}"
 
 
-def _sentence(words: str) -> str:
-    return words[0] + words[1].upper() + words[2:]
-
-
 def pretraining_scale() -> Figure:
     """A batch of the size that models are pre-trained with, on ever more nodes."""
     curves = _fixed_batch(PRETRAINING_NODES, "pretraining_batch_seqs")
@@ -135,10 +131,10 @@ def pretraining_scale() -> Figure:
     halved = [next(one for one in of.values() if one["mfu"] < of[1]["mfu"] / 2) for of in (found, most)]
     caption = (
         f"Llama 2 7B with its own batch, {first.setting.batch_seqs:,} sequences of {first.setting.seq_len:,} tokens "
-        f"(Touvron et al. 2023: 4M tokens). A larger batch moves the decline to more GPUs. {BEST_MEANS}: FSDP alone is "
+        f"(Touvron et al. 2023: 4M tokens). A larger batch moves the decline to more GPUs. Of {BEST}, FSDP alone is "
         f"best below {split.setting.num_gpus:,}, where {plan_name(split)} is, and MFU is less than half of that on "
         f"{first.setting.num_gpus} GPUs ({percent(first['mfu'])}) from {halved[0].setting.num_gpus:,} on. "
-        f"{_sentence(ANY_PLAN_MEANS)}: from {halved[1].setting.num_gpus:,} on."
+        f"With {ANY} of the planner’s that is from {halved[1].setting.num_gpus:,} on."
     )
     return _of_fixed_batch("pretraining_scale", "Pre-training scale: Llama 2’s own batch", caption, curves)
 

@@ -111,6 +111,6 @@ def _others(sweeps: dict[str, tuple[Point, ...]], found: Point) -> str:
         for name, point in others.items()
         if point.runs
     )
-    hybrid = ", and state shared out over fewer nodes, which the paper lacks" if len(others) > 1 else ""
+    hybrid = ", and state shared out over fewer nodes, which is not known of the paper" if len(others) > 1 else ""
     said = f"Parameters may be kept after the forward pass instead of gathered again{hybrid}"
     return f"{said}; the best of these against that plan: {compared}."

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from walltime.studies.captions import listed
-from walltime.studies.fernandez2024.choices import BEST_MEANS, best, fsdp_that_fits, layouts
+from walltime.studies.fernandez2024.choices import best, fsdp_that_fits, layouts
 from walltime.studies.fernandez2024.drawing import panel, percent
 from walltime.studies.fernandez2024.points import Point
 from walltime.studies.fernandez2024.published import setting
@@ -72,8 +72,8 @@ def model_sizes() -> Figure:
 
 
 def _sizes_caption(curves: dict[str, list[Point]]) -> str:
-    said = f"{setting('seqs_per_gpu')} sequences of {setting('seq_len'):,} tokens a GPU, H100s. {BEST_MEANS}, here "
-    said += "with full recomputation or without. "
+    said = f"{setting('seqs_per_gpu')} sequences of {setting('seq_len'):,} tokens a GPU, H100s. The best of {BEST} is with full "
+    said += "recomputation where memory asks for it or it is faster. "
     for num_gpus in SIZES:
         found = dict(zip(MODELS, curves[f"{BEST}, {num_gpus:,} GPUs"], strict=True))
         reached = listed(f"{size} {percent(point['mfu'])}" for size, point in found.items() if point.runs)
