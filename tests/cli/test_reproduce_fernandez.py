@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 from html_page import Page
 
 NUM_CLAIMS = len(published_claims())
+NUM_SAME = sum(bool(one.same_as) for one in published_claims())
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +43,15 @@ def page(html):
 def test_the_claims_are_printed_beside_ours(walltime):
     result = walltime("reproduce", "fernandez2024")
     assert (result.code, result.err) == (0, "")
-    line = next(line for line in result.out.splitlines() if line.startswith("FSDP from 128 to 2,048 H100s"))
-    assert re.search(r"secondary +reproduced +predicted +−37\.2 % +−3\d\.\d %  +±6 points$", line)
-    recalled = next(line for line in result.out.splitlines() if line.startswith("658 W"))
+    line = next(line for line in result.out.splitlines() if line.startswith("tokens/s per GPU, 128 to 2,048"))
+    assert re.search(r"secondary +reproduced +predicted +−37\.2 % +−3\d\.\d %  +±6 pts$", line)
+    recalled = next(line for line in result.out.splitlines() if line.startswith("Watts at 128"))
     assert "unverified" in recalled
     assert "Known deviations\n" in result.out
-    assert f"Of {NUM_CLAIMS} claims" in result.out.splitlines()[-1]
+    assert re.search(r"\n +with any plan +contradicted +20\.\d %\n", result.out)
+    assert f"Of {NUM_CLAIMS - NUM_SAME} claims" in result.out
+    assert "2.7 to 28 µs" in result.out
+    assert max(map(len, result.out.splitlines())) <= 115
 
 
 def test_json_has_every_claim(call):

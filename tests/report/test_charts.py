@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -139,6 +140,26 @@ def test_ticks_are_whole_decades_and_few() -> None:
     assert labelled == [1e26, 1e28, 1e30, 1e32, 1e34, 1e36]
     assert other == [1e25, 1e27, 1e29, 1e31, 1e33, 1e35, 1e37]
     assert decade_ticks(1e25, 1e25, 9) == ([1e25], [])
+
+
+@pytest.mark.parametrize(
+    ("highest", "shown"),
+    [(9000.0, {"0", "2,500", "5,000", "7,500"}), (12e3, {"0", "5k", "10k"}), (1.6e6, {"0", "0.5M", "1M", "1.5M"})],
+)
+def test_ticks_of_an_axis_have_one_style(highest: float, shown: set[str]) -> None:
+    panel = Panel("tokens/s", (Series("curve", (1e26, 1e30), (highest, 1.0)),))
+    svg = chart_bytes(replace(figure(panel, panel, y_percent=False), y_label=""), "svg")
+    assert shown <= set(texts(svg))
+    assert len({text[-1] for text in set(texts(svg)) & shown - {"0"}} & set("kM")) <= 1
+
+
+def test_hollow_points_and_points_like_others_keep_the_colour() -> None:
+    line, forecast = Series("ours", (1e26, 1e28), (0.1, 0.2)), Series("ours", (1e29,), (0.3,), line=False, hollow=True)
+    theirs = Series("theirs", (1e27,), (0.2,), line=False, like="ours")
+    axes = draw(figure(Panel("", (line, forecast, theirs)))).axes[0]
+    drawn, hollow, like = axes.get_lines()[:3]
+    assert hollow.get_color() == like.get_color() == drawn.get_color()
+    assert hollow.get_markerfacecolor() == "white" != like.get_markerfacecolor()
 
 
 def test_powers_and_indices_are_written_as_mathematics() -> None:

@@ -11,9 +11,10 @@ from walltime.report.claims_page import summary
 from walltime.report.claims_study import write_claims_study
 from walltime.report.terminal import table
 from walltime.search.executors import workers
-from walltime.studies.fernandez2024 import FIGURES, Claim, claims
+from walltime.studies.fernandez2024 import FIGURES, Claim, claims, hangs_on, variants
 
-_SAYS_WIDTH = 58
+_WIDTH = 100
+_SIGNS = {"above ": "> ", "over ": "> ", "below ": "< ", "under ": "< ", "points": "pts"}
 
 
 def reproduced(asked: Request) -> Reproduced:
@@ -49,27 +50,38 @@ def _told(found: Sequence[Claim]) -> Iterator[str]:
     yield "\n".join(_grouped(found))
     known = [claim for claim in found if claim.verdict == "contradicted" and claim.published.deviation]
     if known:
-        lines = [f"{claim.published.says}: {claim.published.deviation}" for claim in known]
-        yield "Known deviations\n" + "\n".join(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines)
-    yield summary(found)
+        lines = [f"{claim.published.title}: {claim.published.deviation}" for claim in known]
+        yield "Known deviations\n" + "\n".join(textwrap.fill(line, _WIDTH, subsequent_indent="  ") for line in lines)
+    yield textwrap.fill(summary(found), _WIDTH)
+    yield textwrap.fill(hangs_on([variant.row() for variant in variants()]), _WIDTH)
 
 
 def _grouped(found: Sequence[Claim]) -> Iterator[str]:
     """Yield the lines of one table, claims under the experiments that they are about."""
-    header = ["the paper says", "tag", "verdict", "", "paper", "ours", "within"]
-    head, rule, *lines = table(header, [_row(claim) for claim in found], left=4).splitlines()
+    header = ["the paper says", "", "verdict", "", "paper", "ours", "held to"]
+    rows = [(claim.published.experiment, row) for claim in found for row in _rows(claim)]
+    head, rule, *lines = table(header, [row for _, row in rows], left=4).splitlines()
     yield from (head, rule)
-    pairs = zip(found, lines, strict=True)
-    for name, of in groupby(pairs, key=lambda pair: pair[0].published.experiment):
+    pairs = zip(rows, lines, strict=True)
+    for name, of in groupby(pairs, key=lambda pair: pair[0][0]):
         yield f"\n{name}"
         yield from (line for _, line in of)
 
 
-def _row(claim: Claim) -> list[str]:
+def _rows(claim: Claim) -> Iterator[list[str]]:
+    """Yield the row of a claim, and that of any plan where the verdict is on the best of the paper's kinds of plans."""
     of = claim.published
-    says = textwrap.shorten(of.says, _SAYS_WIDTH, placeholder=" ...")
     basis = of.basis if claim.verdict in ("reproduced", "contradicted") else ""
-    return [says, of.tag.lower(), claim.verdict, basis, claim.paper, claim.ours, claim.tolerance]
+    basis = "the same" if of.same_as else basis
+    yield [of.title, of.tag.lower(), claim.verdict, basis, *map(_brief, (claim.paper, claim.ours, claim.tolerance))]
+    if claim.any_plan_verdict:
+        yield ["  with any plan", "", claim.any_plan_verdict, "", "", _brief(claim.ours_any_plan), ""]
+
+
+def _brief(shown: str) -> str:
+    for words, sign in _SIGNS.items():
+        shown = shown.replace(words, sign)
+    return shown
 
 
 def _problem(found: Sequence[Claim]) -> str:

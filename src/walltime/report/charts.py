@@ -1,6 +1,7 @@
 """Charts of a `Figure`, as a careful journal would print them: PNG and SVG, the same bytes every time."""
 
 import contextlib
+import functools
 import io
 import math
 import re
@@ -18,7 +19,7 @@ FORMATS = ("png", "svg")
 PNG_DPI = 200
 
 # After Okabe and Ito: colour-blind readers tell these apart; dashes and markers do so in grey.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#7B4EA3", "#444444", "#E69F00", "#56B4E9")
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#7B4EA3", "#444444", "#E69F00", "#56B4E9", "#CC79A7")
 _DASHES: tuple[Any, ...] = (
     "-",
     (0, (5, 1.6)),
@@ -26,7 +27,7 @@ _DASHES: tuple[Any, ...] = (
     (0, (6, 1.5, 1.2, 1.5)),
     (0, (3, 1, 1, 1, 1, 1)),
 )
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 _POINTS: dict[str, Any] = {"linestyle": "none", "markersize": 4.4, "markeredgewidth": 0, "zorder": 4}
 _INK, _QUIET, _GRID, _SHADE = "#1f2328", "#5b626a", "#e6e8ea", "#f1f1ee"
 
@@ -148,10 +149,11 @@ def _percent(value: float, _position: int = 0) -> str:
     return f"{100 * value:.0f} %"
 
 
-def _short(value: float, _position: int = 0) -> str:
-    if value >= 1e6:
-        return f"{value / 1e6:g}M"
-    return f"{value / 1e3:g}k" if value >= 1e4 else f"{value:,g}"
+def _short(value: float, _position: int = 0, *, largest: float) -> str:
+    """Show a tick as all of its axis: in millions or thousands where the largest of them needs it."""
+    if not value or largest < 1e4:
+        return f"{value:,g}"
+    return f"{value / 1e6:g}M" if largest >= 1e6 else f"{value / 1e3:g}k"
 
 
 class _Chart:
@@ -222,9 +224,10 @@ class _Chart:
 
     def _drawn_as(self, series: Series) -> dict[str, Any]:
         """Return the look of a line, or of points that nothing joins."""
-        i = self.labels.index(series.label)
+        i = self.labels.index(series.like or series.label)
         if not series.line:
-            return {"color": _COLOURS[i % len(_COLOURS)], "marker": _MARKERS[i % len(_MARKERS)]} | _POINTS
+            outline = {"markerfacecolor": "white", "markeredgewidth": 1.1} if series.hollow else {}
+            return {"color": _COLOURS[i % len(_COLOURS)], "marker": _MARKERS[i % len(_MARKERS)]} | _POINTS | outline
         return self._look(i) if series.points else self._look(i) | {"marker": "none"}
 
     def _named(self, i: int) -> dict[str, Any]:
@@ -270,7 +273,8 @@ class _Chart:
             else:
                 axis.set_major_locator(MaxNLocator(most - 1, steps=[1, 2, 2.5, 5, 10]))
                 if self.own_y:
-                    axis.set_major_formatter(FuncFormatter(_short))
+                    seen = [place for place in axis.get_majorticklocs() if place <= max(axis.get_view_interval())]
+                    axis.set_major_formatter(FuncFormatter(functools.partial(_short, largest=max(seen))))
         for axes, panel in zip(self.axes, self.figure.panels, strict=True):
             if panel.y_percent or (self.figure.y_percent and axes is self.axes[0]):
                 axes.yaxis.set_major_formatter(FuncFormatter(_percent))

@@ -75,11 +75,24 @@ def claims_page(
 def summary(claims: Sequence[Claim]) -> str:
     """Say how many claims have which verdict, and how many of those that are met were predicted."""
     counts = counted(claims)
-    predicted = sum(one.verdict == "reproduced" and one.published.basis == "predicted" for one in claims)
+    own = [one for one in claims if not one.published.same_as]
+    predicted = sum(one.verdict == "reproduced" and one.published.basis == "predicted" for one in own)
     return (
-        f"Of {len(claims)} claims {counts['reproduced']} are reproduced, {predicted} of them predicted and the others "
+        f"Of {len(own)} claims {counts['reproduced']} are reproduced, {predicted} of them predicted and the others "
         f"calibrated on what they say; {counts['contradicted']} are contradicted, {counts['not testable']} cannot be "
-        f"tested, and {counts['unverified']} are unverified and not judged."
+        f"tested, and {counts['unverified']} are unverified and not judged. {len(claims) - len(own)} more restate "
+        f"numbers of these and are not counted again. {_otherwise(own)}"
+    )
+
+
+def _otherwise(claims: Sequence[Claim]) -> str:
+    """Say which verdicts are others where plans may be of any kind."""
+    found = [one for one in claims if one.any_plan_verdict not in (None, one.verdict)]
+    named = ", ".join(f"{one.published.title} ({one.ours_any_plan}, {one.any_plan_verdict})" for one in found)
+    otherwise = f"what comes out otherwise is {named}" if found else "it is the same"
+    return (
+        "Where the best plan matters, that is of tensor × pipeline × FSDP, the paper’s kinds of plans; with any plan "
+        f"that the planner finds, {otherwise}."
     )
 
 
@@ -104,13 +117,24 @@ def _row(claim: Claim) -> str:
     of = claim.published
     tag = f'<abbr title="{escape(TAGS[of.tag])}: {escape(of.locator)}">{of.tag.lower()}</abbr>'
     known = f" {of.deviation}" if claim.verdict == "contradicted" else ""
-    within = f"<small>{escape(claim.tolerance)}</small>" if claim.tolerance else ""
+    ours_alone = "our threshold:<br>" if of.threshold is not None else ""
+    within = f"<small>{ours_alone}{escape(claim.tolerance)}</small>" if claim.tolerance else ""
     paper = "<br>".join(filter(None, (escape(claim.paper), within)))
+    any_plan = f"<small>any plan: {escape(claim.ours_any_plan)}</small>" if claim.ours_any_plan else ""
+    ours = "<br>".join(filter(None, (escape(claim.ours), any_plan)))
+    cells = (paper, ours, _verdict(claim))
+    numbers = "".join(_cell(name, html, "n") for name, html in zip(_COLUMNS[1:], cells, strict=False))
     return (
-        f'<tr id="claim-{escape(of.id)}"><th scope="row">{prose(of.says)} <small>{tag}</small></th>'
-        f'<td class="n">{paper}</td><td class="n">{escape(claim.ours)}</td>'
-        f'<td class="n">{_verdict(claim)}</td><td>{_unbroken(prose(claim.finding.mechanism + known))}</td></tr>'
+        f'<tr id="claim-{escape(of.id)}"><th scope="row">{prose(of.says)} <small>{tag}</small></th>{numbers}'
+        f"{_cell(_COLUMNS[-1], _unbroken(prose(claim.finding.mechanism + known)))}</tr>"
     )
+
+
+def _cell(column: str, html: str, style: str = "") -> str:
+    """Return a cell that says which column it is of, for narrow screens, where rows are stacked."""
+    of_style = f' class="{style}"' if style else ""
+    inside = f"<div>{html}</div>" if html else ""
+    return f'<td{of_style} data-label="{escape(column)}">{inside}</td>'
 
 
 def _unbroken(html: str) -> str:
@@ -121,8 +145,11 @@ def _unbroken(html: str) -> str:
 def _verdict(claim: Claim) -> str:
     judged = claim.verdict in ("reproduced", "contradicted")
     style = ' class="ok"' if claim.verdict == "reproduced" else ""
-    basis = f"<br><small>{claim.published.basis}</small>" if judged else ""
-    return f"<span{style}>{_MARKS[claim.verdict]} {claim.verdict}</span>{basis}"
+    notes = [claim.published.basis] if judged else []
+    notes += [f"any plan: {claim.any_plan_verdict}"] if claim.any_plan_verdict not in (None, claim.verdict) else []
+    notes += ["restates others"] if claim.published.same_as else []
+    small = "".join(f"<br><small>{note}</small>" for note in notes)
+    return f"<span{style}>{_MARKS[claim.verdict]} {claim.verdict}</span>{small}"
 
 
 def _variants(variants: Sequence[Mapping[str, Any]]) -> str:
@@ -132,7 +159,10 @@ def _variants(variants: Sequence[Mapping[str, Any]]) -> str:
     head = "".join(f'<th scope="col">{column}</th>' for column in columns)
     rows = "\n".join(
         f'<tr><th scope="row">{prose(str(row["variant"]))}</th>'
-        + "".join(f'<td class="n">{_share(row[key], str(row["status"]))}</td>' for key in keys)
+        + "".join(
+            _cell(column, _share(row[key], str(row["status"])), "n")
+            for column, key in zip(columns[1:], keys, strict=True)
+        )
         + "</tr>"
         for row in variants
     )
@@ -150,6 +180,8 @@ def _share(value: float | None, status: str) -> str:
 
 
 def _figure(name: str, drawn: Drawn) -> str:
+    """Return a section whose heading is in the chart, and beside it only for those who hear the page."""
     wide = " wide" if len(drawn.figure.panels) > 1 else ""
     card = figure_card(drawn, "study", "", drawn.figure.title)
-    return section(name, prose(drawn.figure.title), f'<div class="pair{wide}">\n{card}\n</div>')
+    heading = f'<span class="heard">{prose(drawn.figure.title)}</span>'
+    return section(name, heading, f'<div class="pair{wide}">\n{card}\n</div>')

@@ -11,7 +11,7 @@ from walltime.report.claims_page import claims_page, summary
 from walltime.report.files import atomic_text, csv_text, staged
 from walltime.report.page_parts import Drawn
 from walltime.report.study import versions, write_figure
-from walltime.studies.fernandez2024 import FIGURES, Claim, variants
+from walltime.studies.fernandez2024 import FIGURES, Claim, hangs_on, variants
 from walltime.studies.fernandez2024.published import published_claims
 
 _TITLE = "Hardware scaling trends and diminishing returns in large-scale distributed training"
@@ -94,7 +94,7 @@ def _page(figures: Mapping[str, Drawn], claims: Sequence[Claim], changed: Sequen
     return claims_page(
         _TITLE,
         _BYLINE,
-        abstract(claims),
+        abstract(claims, changed),
         claims,
         changed,
         figures,
@@ -104,21 +104,23 @@ def _page(figures: Mapping[str, Drawn], claims: Sequence[Claim], changed: Sequen
     )
 
 
-def abstract(claims: Sequence[Claim]) -> str:
-    """Say what came out, in a paragraph."""
+def abstract(claims: Sequence[Claim], changed: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Say what came out, in a paragraph; with the rows of sensitivities also what it hangs on."""
     if not claims:
         return (
             "Some figures of the study; its claims are on the page of the whole (walltime reproduce fernandez2024 all)."
         )
     anchors = {claim.published.id: claim for claim in claims}
     said = [f"{_short(anchors[name])}" for name in _ANCHORS if name in anchors]
-    return f"{summary(claims)} The anchors: {'; '.join(said)}."
+    hangs = f" {hangs_on(changed)}" if changed else ""
+    return f"{summary(claims)} The anchors: {'; '.join(said)}.{hangs}"
 
 
 def _short(claim: Claim) -> str:
     of = claim.published
     beside = f" (paper {claim.paper})" if claim.paper else ""
-    return f"{_IN_SHORT[of.id]} {claim.ours}{beside}, {of.basis}"
+    otherwise = f", with any plan {claim.ours_any_plan}" if claim.ours_any_plan else ""
+    return f"{_IN_SHORT[of.id]} {claim.ours}{otherwise}{beside}, {of.basis}"
 
 
 _IN_SHORT = {

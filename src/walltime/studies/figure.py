@@ -16,6 +16,10 @@ class Series:
         Its points.
     line, points
         Whether points are joined, and whether they are marked.
+    like
+        The label whose colour and marker it has; empty for its own.
+    hollow
+        Whether points are outlines only: forecasts among what can be measured.
     """
 
     label: str
@@ -23,6 +27,8 @@ class Series:
     y: tuple[float, ...]
     line: bool = True
     points: bool = True
+    like: str = ""
+    hollow: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from walltime.studies.fernandez2024.collectives import collective_latency, colle
 from walltime.studies.fernandez2024.hardware import generations
 from walltime.studies.fernandez2024.measured import torchtitan
 from walltime.studies.fernandez2024.scaling import pretraining_scale, strong_scaling, weak_scaling
-from walltime.studies.fernandez2024.sensitivity import variants
+from walltime.studies.fernandez2024.sensitivity import hangs_on, variants
 from walltime.studies.fernandez2024.sweep import SIZES, model_parallel_sweep
 from walltime.studies.fernandez2024.workloads import context_lengths, model_sizes
 from walltime.studies.figure import Figure
@@ -31,4 +31,4 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 }
 """Experiments by name."""
 
-__all__ = ["FIGURES", "Claim", "claims", "counted", "variants"]
+__all__ = ["FIGURES", "Claim", "claims", "counted", "hangs_on", "variants"]

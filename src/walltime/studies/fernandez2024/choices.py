@@ -1,4 +1,4 @@
-"""Which plan a setting gets: FSDP alone, the fastest of each layout, the fastest of all."""
+"""Which plan a setting gets: FSDP alone, the fastest of each layout, the fastest of these."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -6,6 +6,12 @@ from typing import Any
 from walltime.plan import Plan
 from walltime.studies.fernandez2024.points import NOT_FITTING, Point, points
 from walltime.studies.fernandez2024.setting import Setting, node_size
+
+BEST_MEANS = (
+    "“tp × pp × FSDP” is the fastest plan of tensor × pipeline parallelism with FSDP over all other ranks (parameters "
+    "dropped after the forward pass, plain 1F1B), the kinds of plans that are known of the paper"
+)
+"""What the best of tensor × pipeline × FSDP is, in words for captions."""
 
 
 def fsdp(setting: Setting, **choices: Any) -> Point:

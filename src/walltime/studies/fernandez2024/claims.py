@@ -30,13 +30,24 @@ class Claim:
             return "not testable"
         return "reproduced" if agrees else "contradicted"
 
-    def _agrees(self) -> bool | None:
-        of, ours = self.published, self.finding.ours
-        if of.relation == "holds":
-            return self.finding.holds
-        if of.value is None or ours is None:
+    @property
+    def any_plan_verdict(self) -> Verdict | None:
+        """The verdict with any plan instead of the best of tensor × pipeline × FSDP; None where that is not asked."""
+        if self.finding.any_plan is None:
             return None
-        tolerance = of.tolerance or 0
+        return "reproduced" if self._agrees_with(self.finding.any_plan) else "contradicted"
+
+    def _agrees(self) -> bool | None:
+        if self.published.relation == "holds":
+            return self.finding.holds
+        return None if self.finding.ours is None else self._agrees_with(self.finding.ours)
+
+    def _agrees_with(self, ours: float) -> bool | None:
+        of, tolerance = self.published, self.published.tolerance or 0
+        if of.threshold is not None:
+            return ours > of.threshold if of.relation == "above" else ours < of.threshold
+        if of.value is None:
+            return None
         return {
             "number": abs(ours - of.value) <= tolerance,
             "ratio": abs(ours / of.value - 1) <= tolerance if of.value else None,
@@ -54,7 +65,16 @@ class Claim:
         """Ours as it is shown."""
         if self.finding.shown or self.finding.ours is None:
             return self.finding.shown
-        return in_unit(self.finding.ours, self.published.unit, signed=(self.published.value or 0) < 0)
+        return self._in_unit(self.finding.ours)
+
+    @property
+    def ours_any_plan(self) -> str:
+        """Ours with any plan, as it is shown; empty where that is not asked."""
+        return "" if self.finding.any_plan is None else self._in_unit(self.finding.any_plan)
+
+    def _in_unit(self, value: float) -> str:
+        of = self.published
+        return in_unit(value, of.unit, signed=min(of.value or 0, of.threshold or 0) < 0)
 
     @property
     def paper(self) -> str:
@@ -63,12 +83,14 @@ class Claim:
         if not of.value:
             return ""
         bound = {"at least": "over ", "at most": "under "}.get(of.relation, "")
-        return bound + in_unit(of.value, of.unit, signed=of.value < 0)
+        return bound + _round(in_unit(of.value, of.unit, signed=of.value < 0))
 
     @property
     def tolerance(self) -> str:
-        """What ours may differ by, as it is shown."""
+        """What ours may differ by, or the threshold of our own that it must pass, as it is shown."""
         of = self.published
+        if of.threshold is not None:
+            return f"{of.relation} {_round(self._in_unit(of.threshold))}"
         if of.relation not in ("number", "ratio") or of.tolerance is None:
             return ""
         if of.relation == "ratio":
@@ -81,21 +103,30 @@ class Claim:
         return {
             "id": of.id,
             "experiment": of.experiment,
+            "title": of.title,
             "says": of.says,
             "tag": of.tag,
             "relation": of.relation,
             "paper": of.value,
             "unit": of.unit,
             "tolerance": of.tolerance,
+            "threshold": of.threshold,
             "ours": self.finding.ours,
+            "ours_any_plan": self.finding.any_plan,
             "holds": self.finding.holds,
             "verdict": self.verdict,
+            "verdict_any_plan": self.any_plan_verdict,
             "basis": of.basis,
+            "same_as": of.same_as,
             "mechanism": self.finding.mechanism,
             "known_deviation": of.deviation if self.verdict == "contradicted" else "",
             "source": of.source,
             "locator": of.locator,
         }
+
+
+def _round(shown: str) -> str:
+    return shown.replace(".0 %", " %")
 
 
 def in_unit(value: float, unit: str, *, signed: bool = False) -> str:
@@ -118,6 +149,6 @@ def claims() -> Iterator[Claim]:
 
 
 def counted(found: Iterable[Claim]) -> dict[str, int]:
-    """Return how many claims have which verdict."""
-    verdicts = [claim.verdict for claim in found]
+    """Return how many claims have which verdict; those that restate others' numbers are not counted again."""
+    verdicts = [claim.verdict for claim in found if not claim.published.same_as]
     return {name: verdicts.count(name) for name in ("reproduced", "contradicted", "not testable", "unverified")}

@@ -21,12 +21,16 @@ class Finding:
         Whether what is said holds; None where there is nothing to tell.
     shown
         Ours in words, where a number alone would not say it.
+    any_plan
+        Ours with any plan of the planner's instead of the best of tensor × pipeline × FSDP; None where it is the same,
+        or not asked.
     """
 
     mechanism: str
     ours: float | None = None
     holds: bool | None = None
     shown: str = ""
+    any_plan: float | None = None
 
 
 FINDINGS: dict[str, Callable[[], "Finding"]] = {}

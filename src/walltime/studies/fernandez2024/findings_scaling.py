@@ -1,108 +1,110 @@
 """Findings of weak scaling and strong scaling."""
 
 import itertools
+from collections.abc import Callable
 
 from walltime.economics.power import power
-from walltime.studies.fernandez2024.choices import best, fsdp
-from walltime.studies.fernandez2024.drawing import percent
+from walltime.studies.fernandez2024.any_plan import any_plan
+from walltime.studies.fernandez2024.choices import fsdp
+from walltime.studies.fernandez2024.drawing import percent, plan_name
 from walltime.studies.fernandez2024.findings import Finding, change, finding, signed
 from walltime.studies.fernandez2024.points import Point
-from walltime.studies.fernandez2024.scaling import WEAK_GPUS, strong_best, weak
-from walltime.studies.fernandez2024.sweep import alone, sweep
-
-_FEW, _MANY = 128, 2048
+from walltime.studies.fernandez2024.scaling import WEAK_GPUS, strong, strong_best, weak, weak_best
+from walltime.studies.fernandez2024.sensitivity import hop_range
+from walltime.studies.fernandez2024.setting import FEW, MANY
+from walltime.studies.fernandez2024.sweep import alone
 
 
 def _pair() -> tuple[Point, Point]:
-    return fsdp(weak(_FEW)), fsdp(weak(_MANY))
+    return fsdp(weak(FEW)), fsdp(weak(MANY))
 
 
-def bestnamed(num_gpus: int) -> Point:
-    """Return the best plan of the sweep at a number of accelerators."""
-    return best(sweep(num_gpus))
+def _strong_any(nodes: int) -> Point:
+    return any_plan(strong(nodes))
 
 
 @finding("abstract-fsdp")
 def _fsdp_overtaken() -> Finding:
-    small, large = bestnamed(8), bestnamed(_MANY)
-    base = alone(_MANY)
-    holds = (small.plan.tp * small.plan.pp, large.plan.tp * large.plan.pp > 1) == (1, True)
+    small, large, base = weak_best(8), weak_best(MANY), alone(MANY)
     return Finding(
-        f"On 8 GPUs the fastest of all plans is {named(small)}, on {_MANY:,} {named(large)}, which is "
-        f"{signed(change(base, large, 'tokens_per_s'))} over FSDP alone: its ring of {base.plan.dp:,} ranks leaves "
+        f"Of tensor × pipeline × FSDP, on 8 GPUs {plan_name(small)} is fastest, on {MANY:,} {plan_name(large)}, which "
+        f"is {signed(change(base, large, 'tokens_per_s'))} over FSDP alone: its ring of {base.plan.dp:,} ranks leaves "
         f"{percent(base['exposed_share_of_step'])} of the step exposed, one of {large.plan.dp:,} ranks "
-        f"{percent(large['exposed_share_of_step'])}.",
-        holds=holds,
+        f"{percent(large['exposed_share_of_step'])}. {_hangs()}",
+        holds=(small.plan.tp * small.plan.pp, large.plan.tp * large.plan.pp > 1) == (1, True),
     )
+
+
+def _hangs() -> str:
+    few, many = (end * 1e6 for end in hop_range())
+    return f"It hangs on the ring’s wait between nodes, an estimate of {few:.1f} to {many:.0f} µs."
 
 
 @finding("abstract-returns")
 def _diminishing() -> Finding:
-    two, sixteen, many = (strong_best(nodes) for nodes in (2, 16, 32))
-    of_power, of_time = (
-        _marginal(sixteen, many, name) / _average(two, name) for name in ("total_board_power_w", "num_gpus")
-    )
-    weak_power = _marginal(bestnamed(1024), bestnamed(_MANY), "total_board_power_w")
-    weak_share = weak_power / _average(bestnamed(_FEW), "total_board_power_w")
+    shares = [
+        _marginal(of(16), of(32)) / (of(2)["tokens_per_s"] / of(2).setting.num_gpus)
+        for of in (strong_best, _strong_any)
+    ]
     return Finding(
-        f"With the best plan at each size, the step from 16 to 32 nodes at a fixed batch brings {percent(of_time)} of "
-        f"the tokens a GPU-hour, and {percent(of_power)} of the tokens a joule, that 2 nodes bring. Even with a batch "
-        f"that grows, the step from 1,024 to {_MANY:,} GPUs brings {percent(weak_share)} of the tokens a joule of "
-        f"{_FEW}.",
-        holds=max(of_power, of_time) < 1 / 2 and weak_share < 1,
+        f"From 16 to 32 nodes an added GPU-hour brings {percent(shares[0])} of the tokens that one of 2 nodes does "
+        f"with the best of tensor × pipeline × FSDP, and {percent(shares[1])} with any plan: whatever the plan, "
+        "returns diminish. Per unit of power is not judged: what communication draws was fitted on this paper.",
+        ours=shares[0],
+        any_plan=shares[1],
     )
 
 
-def _marginal(before: Point, after: Point, of: str) -> float:
-    return (after["tokens_per_s"] - before["tokens_per_s"]) / (after[of] - before[of])
-
-
-def _average(point: Point, of: str) -> float:
-    return point["tokens_per_s"] / point[of]
-
-
-@finding("trend-flop")
-def _flop_differ() -> Finding:
-    reached = [point["tflop_per_s_per_gpu"] for point in sweep(_MANY) if point.runs]
+@finding("abstract-returns-weak")
+def _weakly_diminishing() -> Finding:
+    curves: tuple[Callable[[int], Point], ...] = (weak_best, lambda size: any_plan(weak(size)))
+    paper_like, best_of_all = (
+        _marginal(of(MANY // 2), of(MANY)) / (of(FEW)["tokens_per_s"] / of(FEW).setting.num_gpus) for of in curves
+    )
     return Finding(
-        f"The same model on the same {_MANY:,} H100s does {min(reached):.0f} to {max(reached):.0f} TFLOP/s per GPU, by "
-        "the plan: what a FLOP costs depends on what it waits for.",
-        holds=max(reached) / min(reached) > 3 / 2,
+        f"From {MANY // 2:,} to {MANY:,} GPUs an added GPU-hour brings {percent(paper_like)} of the tokens that one of "
+        f"{FEW} does with the best of tensor × pipeline × FSDP, but {percent(best_of_all)} with any plan "
+        f"({plan_name(curves[1](MANY))}), and that is judged, for the claim is about the best of plans.",
+        ours=best_of_all,
     )
+
+
+def _marginal(before: Point, after: Point) -> float:
+    """Return the tokens a second that an added accelerator brings."""
+    added = after.setting.num_gpus - before.setting.num_gpus
+    return (after["tokens_per_s"] - before["tokens_per_s"]) / added
 
 
 @finding("trend-balance")
 def _balance() -> Finding:
-    few, many = fsdp(weak(8)), fsdp(weak(_MANY))
+    few, many = fsdp(weak(8)), fsdp(weak(MANY))
     shares = [point["communication_s"] / point["compute_s"] for point in (few, many)]
     return Finding(
         f"With FSDP, collectives last {percent(shares[0])} as long as the computation on 8 GPUs and "
-        f"{percent(shares[1])} on {_MANY:,}: the computation of a GPU stays, the steps of the ring multiply.",
-        holds=shares[1] > 2 * shares[0],
+        f"{percent(shares[1])} on {MANY:,}: the computation of a GPU stays, the steps of the ring multiply.",
+        ours=shares[1] / shares[0],
     )
 
 
 @finding("trend-marginal")
 def _marginal_gain() -> Finding:
-    sixteen, many = strong_best(16), strong_best(32)
-    gain = change(sixteen, many, "tokens_per_s")
+    gains = [change(of(16), of(32), "tokens_per_s") for of in (strong_best, _strong_any)]
     return Finding(
-        f"At a fixed batch, twice the nodes (16 to 32) bring {signed(gain)} throughput: each GPU computes half as "
-        "much, its collectives stay.",
-        holds=gain < 1 / 2,
+        f"At a fixed batch, twice the nodes (16 to 32) bring {signed(gains[0])} throughput with the best of tensor × "
+        f"pipeline × FSDP and {signed(gains[1])} with any plan: each GPU computes half as much, its collectives stay.",
+        ours=gains[0],
+        any_plan=gains[1],
     )
 
 
 @finding("trend-one-large")
 def _one_large() -> Finding:
     few, many = _pair()
-    runs = _MANY // _FEW
     return Finding(
-        f"Read as one training on {_MANY:,} GPUs against {runs} on {_FEW}: the one trains on "
-        f"{percent(-change(few, many, 'tokens_per_j'))} fewer tokens per joule. Power of a GPU falls by "
-        f"{percent(-change(few, many, 'board_power_w'))} while it waits, throughput by "
-        f"{percent(-change(few, many, 'tokens_per_s_per_gpu'))}.",
-        holds=many["tokens_per_j"] < few["tokens_per_j"],
+        f"Read as one training on {MANY:,} GPUs against {MANY // FEW} on {FEW}, that is the tokens per joule of weak "
+        f"scaling with FSDP. Power of a GPU falls by {percent(-change(few, many, 'board_power_w'))} while it waits, "
+        f"throughput by {percent(-change(few, many, 'tokens_per_s_per_gpu'))}.",
+        ours=change(few, many, "tokens_per_j"),
     )
 
 
@@ -112,9 +114,21 @@ def _throughput() -> Finding:
     return Finding(
         f"The computation stays at {many['compute_s']:.2f} s a step; what is exposed of gathers and scatters grows "
         f"from {few['exposed_communication_s']:.2f} to {many['exposed_communication_s']:.2f} s, for the ring has "
-        f"{_MANY - 1:,} steps instead of {_FEW - 1}. Its latency between nodes is an estimate (the library’s own "
-        "tuning constant), not fitted on this.",
+        f"{MANY - 1:,} steps instead of {FEW - 1}. Not fitted on this, but it hangs on two things that are not known. "
+        f"{_weakly()}",
         ours=change(few, many, "tokens_per_s_per_gpu"),
+    )
+
+
+def _weakly() -> str:
+    low, high = (
+        change(fsdp(weak(FEW, ring_steps=end)), fsdp(weak(MANY, ring_steps=end)), "tokens_per_s_per_gpu")
+        for end in ("low", "high")
+    )
+    ends = [end * 1e6 for end in hop_range()]
+    return (
+        f"The ring’s wait between nodes is an estimate of {ends[0]:.1f} to {ends[1]:.0f} µs: {signed(low)} to "
+        f"{signed(high)}. Batch and length are recalled, not read."
     )
 
 
@@ -139,18 +153,18 @@ def _step() -> Finding:
 @finding("weak-energy")
 def _energy() -> Finding:
     few, many = _pair()
-    return Finding("Throughput falls faster than power.", ours=change(few, many, "tokens_per_j"))
+    return Finding("Throughput over power: it falls faster than power does.", ours=change(few, many, "tokens_per_j"))
 
 
 @finding("weak-onset")
 def _onset() -> Finding:
     curve = [fsdp(weak(num_gpus)) for num_gpus in WEAK_GPUS]
     bound = next(point for point in curve if point["communication_s"] > point["compute_s"])
-    base = fsdp(weak(_FEW))
+    base = fsdp(weak(FEW))
     lost = {size: change(base, fsdp(weak(size)), "tokens_per_s_per_gpu") for size in (256, 512, 1024)}
     shown = ", ".join(f"{signed(share)} at {size:,}" for size, share in lost.items())
     return Finding(
-        f"Collectives last longer than the computation from {bound.setting.num_gpus:,} GPUs on. Against {_FEW} GPUs, "
+        f"Collectives last longer than the computation from {bound.setting.num_gpus:,} GPUs on. Against {FEW} GPUs, "
         f"tokens/s per GPU change by {shown}.",
         ours=float(bound.setting.num_gpus),
     )
@@ -158,59 +172,67 @@ def _onset() -> Finding:
 
 @finding("weak-jump")
 def _jump() -> Finding:
-    sizes = (512, 1024, 2048)
-    times = [fsdp(weak(size))["communication_s"] for size in sizes]
+    times = [fsdp(weak(size))["communication_s"] for size in (MANY // 4, MANY // 2, MANY)]
     before, after = (second / first for first, second in itertools.pairwise(times))
     return Finding(
         f"Communication takes {after:.2f} times as long on 256 nodes as on 128, and {before:.2f} times as long on 128 "
         "as on 64: it grows with the ring, steadily.",
-        holds=after > before * 5 / 4,
+        ours=after / before,
     )
 
 
 @finding("strong-few")
 def _strong_few() -> Finding:
-    point = strong_best(2)
-    return Finding(f"The best plan is {named(point)}.", ours=point["mfu"])
+    point, other = strong_best(2), _strong_any(2)
+    return Finding(
+        f"The best of tensor × pipeline × FSDP is {plan_name(point)}, of any plan {plan_name(other)}.",
+        ours=point["mfu"],
+        any_plan=other["mfu"],
+    )
 
 
 @finding("strong-many")
 def _strong_many() -> Finding:
-    two, many = strong_best(2), strong_best(32)
+    two, many, other = strong_best(2), strong_best(32), _strong_any(32)
     tokens = [point.setting.training.batch_tokens / point.setting.num_gpus for point in (two, many)]
     return Finding(
-        f"{tokens[0]:,.0f} tokens a GPU become {tokens[1]:,.0f}. The best plan is {named(many)}: "
-        f"{percent(many['exposed_share_of_step'])} of its step is exposed communication, of tensor parallelism "
-        f"{percent(many.part_s('tp_comm') / many['step_time_s'])}.",
+        f"{tokens[0]:,.0f} tokens a GPU become {tokens[1]:,.0f}. The best of tensor × pipeline × FSDP is "
+        f"{plan_name(many)}: {percent(many['exposed_share_of_step'])} of its step is exposed communication, of tensor "
+        f"parallelism {percent(many.part_s('tp_comm') / many['step_time_s'])}. Any plan does better, with "
+        f"{plan_name(other)}, and stays above what the paper says.",
         ours=many["mfu"],
+        any_plan=other["mfu"],
     )
 
 
 @finding("strong-onset")
 def _strong_onset() -> Finding:
-    mfu = {nodes: strong_best(nodes)["mfu"] for nodes in (2, 4, 8)}
-    losses = [1 - after / before for before, after in itertools.pairwise(mfu.values())]
+    losses = [_losses(of) for of in (strong_best, _strong_any)]
     return Finding(
-        f"MFU loses {percent(losses[0])} of itself from 2 to 4 nodes and {percent(losses[1])} from 4 to 8, where a GPU "
-        "has less than a sequence and tensor parallelism has to step in.",
-        holds=losses[1] > losses[0],
+        f"MFU loses {percent(losses[0][0])} of itself from 2 to 4 nodes and {percent(losses[0][1])} from 4 to 8, where "
+        f"a GPU has less than a sequence and tensor parallelism has to step in; with any plan {percent(losses[1][0])} "
+        f"and {percent(losses[1][1])}, there context parallelism splits more.",
+        ours=losses[0][1] / losses[0][0],
+        any_plan=losses[1][1] / losses[1][0],
     )
+
+
+def _losses(of: Callable[[int], Point]) -> list[float]:
+    """Return the share of MFU that is lost from 2 to 4 nodes, and from 4 to 8."""
+    return [1 - after / before for before, after in itertools.pairwise(of(nodes)["mfu"] for nodes in (2, 4, 8))]
 
 
 @finding("strong-kernels")
 def _kernels() -> Finding:
-    reached = {}
-    for nodes in (2, 32):
-        point = strong_best(nodes)
-        reached[nodes] = point["mfu"] * point["step_time_s"] / point["compute_s"]
+    pairs = [[_while_computing(of(nodes)) for nodes in (2, 32)] for of in (strong_best, _strong_any)]
     return Finding(
-        f"While it computes, a GPU does {percent(reached[2])} of its peak on 2 nodes and {percent(reached[32])} on 32: "
-        "matmuls that tensor parallelism has cut are shorter, and fixed times of kernels weigh more.",
-        holds=reached[32] < reached[2] * 9 / 10,
+        f"While it computes, a GPU does {percent(pairs[0][0])} of its peak on 2 nodes and {percent(pairs[0][1])} on 32 "
+        f"({percent(pairs[1][1])} with any plan): matmuls that were cut are shorter, and fixed times of kernels weigh "
+        "more.",
+        ours=pairs[0][1] / pairs[0][0],
+        any_plan=pairs[1][1] / pairs[1][0],
     )
 
 
-def named(point: Point) -> str:
-    """Return the degrees of model parallelism of a plan in words."""
-    parts = [f"{name} {degree}" for name, degree in (("tp", point.plan.tp), ("pp", point.plan.pp)) if degree > 1]
-    return " × ".join(parts) or "FSDP alone"
+def _while_computing(point: Point) -> float:
+    return point["mfu"] * point["step_time_s"] / point["compute_s"]

@@ -10,12 +10,13 @@ from walltime.studies.fernandez2024.points import Point
 from walltime.studies.fernandez2024.published import value
 from walltime.studies.fernandez2024.rows import complete
 from walltime.studies.fernandez2024.scaling import weak
+from walltime.studies.fernandez2024.setting import FEW, MANY
 from walltime.studies.figure import Figure
 
 MEASURED: dict[str, str] = {"V100": "v100-sxm-32gb", "A100": "a100-sxm-80gb", "H100": "h100-sxm"}
 FORECAST: dict[str, str] = {"H200": "h200", "B200": "b200", "GB200 NVL72": "gb200-nvl72"}
 """Not in the paper: younger than it."""
-SIZES = (8, 128, 2048)
+SIZES = (8, FEW, MANY)
 _WITHOUT_FLASH = {"v100-sxm-32gb": {"precision": "fp16", "attention": "fused-softmax"}}
 
 
@@ -37,17 +38,18 @@ def generations() -> Figure:
         for label, curve in curves.items()
         for name, point in zip(names, curve, strict=True)
     ]
+    hollow = [float(names.index(name)) for name in FORECAST]
     panels = (
-        panel("MFU", curves, "mfu", percent=True, x=at, line=False),
-        panel("tokens/s per GPU", curves, "tokens_per_s_per_gpu", x=at, line=False),
-        panel("tokens/J of the boards", curves, "tokens_per_j", x=at, line=False),
+        panel("MFU", curves, "mfu", percent=True, x=at, line=False, hollow=hollow),
+        panel("tokens/s per GPU", curves, "tokens_per_s_per_gpu", x=at, line=False, hollow=hollow),
+        panel("tokens/J of the boards", curves, "tokens_per_j", x=at, line=False, hollow=hollow),
     )
     ticks = tuple((float(place), name.replace(" ", "\n")) for place, name in enumerate(names))
     return Figure(
         "generations",
         "Generations of accelerators, the same workload",
         _caption(),
-        "",
+        "hollow: forecast",
         "",
         panels,
         complete(rows),
@@ -70,5 +72,5 @@ def _caption() -> str:
         f"peak promises, for memory and network have grown by less. On {SIZES[-1]:,} GPUs: "
         + listed(f"{name} {percent(point['mfu'])}" for name, point in far.items() if point.runs)
     )
-    said += f". {listed(FORECAST)} are younger than the paper: a forecast"
+    said += f". {listed(FORECAST)} are younger than the paper: a forecast, hollow in the chart"
     return said + (f". {listed(recomputing)} needs full recomputation, for memory." if recomputing else ".")

@@ -18,7 +18,7 @@ from walltime.workload.flop import Convention
 CONVENTION: Convention = "causal-attention"
 """How the study counts model FLOP; the paper does not say how it does."""
 RUNS, NOT_FITTING, NOT_SPLIT = "runs", "does not fit", "cannot be split"
-_PLAN_FIELDS = ("tp", "pp", "cp", "dp", "shard", "micro_batch", "sharding", "reshard", "recompute", "precision")
+_PLAN_FIELDS = ("tp", "pp", "cp", "dp", "shard", "vpp", "micro_batch", "sharding", "reshard", "recompute", "precision")
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ TAGS: dict[str, str] = {
     "OTHER": "published by somebody else",
     "RECALLED": "unverified: shown, never judged",
 }
-Relation = Literal["holds", "number", "ratio", "at least", "at most", "none"]
-RELATIONS: tuple[Relation, ...] = ("holds", "number", "ratio", "at least", "at most", "none")
-"""How ours is held against the paper's: what is said holds; within a tolerance, in points or as a share; a bound."""
+Relation = Literal["holds", "number", "ratio", "at least", "at most", "above", "below", "none"]
+RELATIONS: tuple[Relation, ...] = ("holds", "number", "ratio", "at least", "at most", "above", "below", "none")
+"""How ours is held against the paper's: what is said holds; within a tolerance, in points or as a share; a bound of the
+paper's; above or below a threshold of our own, where the paper has words only."""
 Basis = Literal["predicted", "calibrated"]
 
 
@@ -30,16 +31,22 @@ class Published:
     ----------
     id, experiment
         Its name here, and the experiment that it is about.
+    title
+        In a few words.
     says
-        In words; between quotation marks where they are the paper's own.
+        In full; between quotation marks where they are the paper's own.
     tag
         See `TAGS`.
     relation, value, tolerance
         How ours is held against it (`RELATIONS`); None where there is no number.
     unit
         ``share`` is shown in percent.
+    threshold
+        Of our own, beyond which ours must lie for the paper's words to hold; None for other relations.
     basis
         Whether any of our numbers was fitted on it or on what it says.
+    same_as
+        Ids of the claims whose numbers it restates, so that it is not counted again; empty where it has its own.
     source, locator
         Key of the bibliography, and where in it.
     deviation
@@ -48,13 +55,16 @@ class Published:
 
     id: str
     experiment: str
+    title: str
     says: str
     tag: str
     relation: str
     value: float | None
     unit: str
     tolerance: float | None
+    threshold: float | None
     basis: str
+    same_as: str
     source: str
     locator: str
     deviation: str
@@ -63,7 +73,7 @@ class Published:
 @functools.cache
 def published_claims() -> tuple[Published, ...]:
     """Return every claim, in the order of the page."""
-    numbers = ("value", "tolerance")
+    numbers = ("value", "tolerance", "threshold")
     return tuple(
         Published(**{key: (float(text) if text else None) if key in numbers else text for key, text in row.items()})  # type: ignore[arg-type]
         for row in _rows("claims.csv")

@@ -1,14 +1,15 @@
 """How much the headline of weak scaling hangs on what is not known of the paper's runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from walltime.studies.fernandez2024.choices import best, fsdp, layouts
+from walltime.studies.fernandez2024.drawing import percent
 from walltime.studies.fernandez2024.points import Point
 from walltime.studies.fernandez2024.scaling import weak
+from walltime.studies.fernandez2024.setting import FEW, MANY
 
-_FEW, _MANY = 128, 2048
 _MODERATE = ((2, 1), (4, 1), (1, 2), (1, 4), (2, 2))
 
 
@@ -23,7 +24,7 @@ class Variant:
     few, many
         FSDP alone on 128 and on 2,048 accelerators.
     moderate
-        The best plan on 2,048 with a tensor × pipeline degree of 2 to 4.
+        The fastest plan on 2,048 with a tensor × pipeline degree of 2 to 4.
     """
 
     name: str
@@ -35,8 +36,9 @@ class Variant:
         """Return how throughput, power and energy change, and what model parallelism brings."""
         return {
             "variant": self.name,
-            "base_num_gpus": _FEW,
-            "num_gpus": _MANY,
+            "ring_steps": self.many.setting.ring_steps,
+            "base_num_gpus": FEW,
+            "num_gpus": MANY,
             "tokens_per_s_per_gpu_change": self._change(self.few, self.many, "tokens_per_s_per_gpu"),
             "board_power_change": self._change(self.few, self.many, "board_power_w"),
             "tokens_per_j_change": self._change(self.few, self.many, "tokens_per_j"),
@@ -48,6 +50,26 @@ class Variant:
     @staticmethod
     def _change(before: Point, after: Point, metric: str) -> float | None:
         return after[metric] / before[metric] - 1 if before.runs and after.runs else None
+
+
+def hop_range() -> tuple[float, float]:
+    """Return the ends of the estimate of what a step of a ring between nodes waits. [s]"""
+    low, high = (weak(MANY, ring_steps=end).numbers().links.levels[-1].hop_s for end in ("low", "high"))
+    return low, high
+
+
+def hangs_on(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say within which range the headline is known, from the rows of the variants."""
+    low, high = (next(row for row in rows if row["ring_steps"] == end) for end in ("low", "high"))
+    ends = [end * 1e6 for end in hop_range()]
+    change, gain = "tokens_per_s_per_gpu_change", "model_parallel_gain"
+    return (
+        f"What weak scaling loses, and that tensor or pipeline parallelism helps, hangs on the wait of a ring between "
+        f"nodes, an estimate of {ends[0]:.1f} to {ends[1]:.0f} µs: within it, tokens/s per GPU from {FEW} to {MANY:,} "
+        f"GPUs change by {percent(low[change], signed=True)} to {percent(high[change], signed=True)}, and a degree of "
+        f"2 to 4 brings {percent(low[gain], signed=True)} to {percent(high[gain], signed=True)}. It hangs on the batch "
+        "and the length as well, which are recalled and were not read."
+    )
 
 
 def variants() -> Iterator[Variant]:
@@ -65,6 +87,6 @@ def variants() -> Iterator[Variant]:
 
 
 def _variant(name: str, local: int | None = None, *, reshard: bool = True, **settings: Any) -> Variant:
-    few, many = (weak(size, local, **settings) for size in (_FEW, _MANY))
+    few, many = (weak(size, local, **settings) for size in (FEW, MANY))
     moderate = best(layouts(many, _MODERATE, reshard=reshard))
     return Variant(name, fsdp(few, reshard=reshard), fsdp(many, reshard=reshard), moderate)

@@ -1,7 +1,7 @@
 """What a point of the study trains, on what, with what software: everything but the plan."""
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from walltime.engines.calibration import Calibration, Links, calibration
 from walltime.engines.capabilities import EVERYTHING
@@ -14,6 +14,9 @@ from walltime.studies.fernandez2024.published import setting as of_paper
 from walltime.studies.fernandez2024.published import settings
 from walltime.workload import Training, Transformer
 from walltime.workload.catalog import transformer
+
+FEW, MANY = 128, 2048
+"""The accelerators between which the paper's headline of weak scaling is."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ class Setting:
     num_gpus: int
     batch_seqs: int
     cluster: str = "h100-sxm"
-    model: str = settings()["model"]
-    seq_len: int = of_paper("seq_len")
+    model: str = field(default_factory=lambda: settings()["model"])
+    seq_len: int = field(default_factory=lambda: of_paper("seq_len"))
     stack: str = "fsdp1"
     precision: Precision = "bf16"
     attention: str = ""

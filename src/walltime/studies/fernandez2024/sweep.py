@@ -6,13 +6,14 @@ from typing import Any
 
 from walltime.studies.captions import listed
 from walltime.studies.fernandez2024.choices import best, layouts
-from walltime.studies.fernandez2024.drawing import panel, percent
+from walltime.studies.fernandez2024.drawing import panel, percent, plan_name
 from walltime.studies.fernandez2024.points import Point
 from walltime.studies.fernandez2024.rows import complete
 from walltime.studies.fernandez2024.scaling import weak
+from walltime.studies.fernandez2024.setting import MANY
 from walltime.studies.figure import Figure
 
-SIZES = (8, 256, 2048)
+SIZES = (8, 256, MANY)
 TENSOR, PIPELINE = (1, 2, 4, 8, 16), (1, 2, 4, 8, 16)
 SHARD_NODES = (1, 4)
 """Nodes that share out state in the hybrids; copies of it average gradients."""
@@ -57,7 +58,7 @@ def model_parallel_sweep(num_gpus: int) -> Figure:
         panel("tokens/J of the boards, FSDP over all", curves, "tokens_per_j", x=at),
     ]
     if len(sweeps) > 2:
-        flat = {_drawn(name): [point for point in found if point.plan.pp == 1] for name, found in sweeps.items()}
+        flat = {name: [point for point in found if point.plan.pp == 1] for name, found in sweeps.items()}
         tps = {name: [float(point.plan.tp) for point in points] for name, points in flat.items()}
         panels.append(panel("tokens/s per GPU, pp 1", flat, "tokens_per_s_per_gpu", x=tps))
     return Figure(
@@ -70,11 +71,6 @@ def model_parallel_sweep(num_gpus: int) -> Figure:
         complete(rows),
         x_ticks=tuple((float(tp), str(tp)) for tp in TENSOR if tp <= num_gpus),
     )
-
-
-def _drawn(name: str) -> str:
-    """Return what a sweep is called beside lines of pipelines: what is not split into stages is one of them."""
-    return f"pp {PIPELINE[0]}" if name == "FSDP over all" else name
 
 
 def _row(name: str, point: Point, num_gpus: int) -> dict[str, Any]:
@@ -99,27 +95,22 @@ def _fastest(num_gpus: int, found: Point) -> str:
     if found.plan == base.plan:
         second = best(one for one in sweep(num_gpus) if one.plan != found.plan and one.runs)
         slower = percent(1 - second["tokens_per_s"] / found["tokens_per_s"])
-        return f"FSDP alone is fastest: the next, {_name(second)}, is {slower} slower."
+        return f"FSDP alone is fastest: the next, {plan_name(second)}, is {slower} slower."
     rate, energy = (percent(found[of] / base[of] - 1, signed=True) for of in ("tokens_per_s", "tokens_per_j"))
     shares = [percent(point["exposed_share_of_step"]) for point in (found, base)]
     return (
-        f"{_name(found)} is fastest: {rate} tokens/s and {energy} tokens/J over FSDP alone. Of its step {shares[0]} is "
-        f"exposed communication, of that of FSDP alone {shares[1]}."
+        f"{plan_name(found)} is fastest: {rate} tokens/s and {energy} tokens/J over FSDP alone. Of its step "
+        f"{shares[0]} is exposed communication, of that of FSDP alone {shares[1]}."
     )
 
 
 def _others(sweeps: dict[str, tuple[Point, ...]], found: Point) -> str:
     others = {name: best(tried) for name, tried in sweeps.items() if name != "FSDP over all"}
     compared = listed(
-        f"{name} {percent(point['tokens_per_s'] / found['tokens_per_s'] - 1, signed=True)} ({_name(point)})"
+        f"{name} {percent(point['tokens_per_s'] / found['tokens_per_s'] - 1, signed=True)} ({plan_name(point)})"
         for name, point in others.items()
         if point.runs
     )
-    hybrid = ", and state shared out over fewer nodes, which the paper lacks" if len(others) > 1 else ""
+    hybrid = ", and state shared out over fewer nodes, which is not known of the paper" if len(others) > 1 else ""
     said = f"Parameters may be kept after the forward pass instead of gathered again{hybrid}"
     return f"{said}; the best of these against that plan: {compared}."
-
-
-def _name(point: Point) -> str:
-    degrees = [f"{name} {degree}" for name, degree in (("tp", point.plan.tp), ("pp", point.plan.pp)) if degree > 1]
-    return " × ".join(degrees) or "FSDP alone"

@@ -9,7 +9,8 @@ from walltime.studies.fernandez2024.drawing import panel, percent
 from walltime.studies.fernandez2024.points import Point
 from walltime.studies.fernandez2024.published import setting
 from walltime.studies.fernandez2024.rows import complete
-from walltime.studies.fernandez2024.setting import Setting
+from walltime.studies.fernandez2024.scaling import BEST
+from walltime.studies.fernandez2024.setting import FEW, MANY, Setting
 from walltime.studies.figure import Figure
 from walltime.workload.catalog import transformer
 from walltime.workload.parameters import num_parameters
@@ -22,14 +23,14 @@ MODELS: dict[str, str] = {
     "405B": "llama-3.1-405b",
 }
 """The paper's 1B model is not published: Llama 3.2 1B stands for it, with its larger vocabulary."""
-SIZES = (256, 2048)
+SIZES = (256, MANY)
 CONTEXTS = tuple(2**power for power in range(11, 18))
-CONTEXT_GPUS = (128, 2048)
+CONTEXT_GPUS = (FEW, MANY)
 _DEGREES, _RECOMPUTES = (1, 2, 4, 8, 16), ("none", "full")
 
 
 def model_best(size: str, num_gpus: int, seqs_per_gpu: int | None = None) -> Point:
-    """Return the best plan for a model at as many sequences a GPU as the 7B model has, or as many as given."""
+    """Return the best of tensor × pipeline × FSDP for a model, at the study's sequences a GPU or as many as given."""
     asked = Setting(num_gpus, (seqs_per_gpu or setting("seqs_per_gpu")) * num_gpus, model=MODELS[size])
     pairs = [(tp, pp) for tp in _DEGREES for pp in _DEGREES]
     return best(layouts(asked, pairs, recomputes=_RECOMPUTES))
@@ -41,10 +42,10 @@ def model_fsdp(size: str, num_gpus: int) -> Point:
 
 
 def model_sizes() -> Figure:
-    """Models of 1B to 405B on 256 and 2,048 H100s, the best plan and FSDP alone."""
+    """Models of 1B to 405B on 256 and 2,048 H100s, the best of tensor × pipeline × FSDP and FSDP alone."""
     curves: dict[str, list[Point]] = {}
     for num_gpus in SIZES:
-        curves[f"best plan, {num_gpus:,} GPUs"] = [model_best(size, num_gpus) for size in MODELS]
+        curves[f"{BEST}, {num_gpus:,} GPUs"] = [model_best(size, num_gpus) for size in MODELS]
         curves[f"FSDP alone, {num_gpus:,} GPUs"] = [model_fsdp(size, num_gpus) for size in MODELS]
     at = {name: [num_parameters(transformer(model)) for model in MODELS.values()] for name in curves}
     rows = [
@@ -71,10 +72,10 @@ def model_sizes() -> Figure:
 
 
 def _sizes_caption(curves: dict[str, list[Point]]) -> str:
-    said = f"{setting('seqs_per_gpu')} sequences of {setting('seq_len'):,} tokens a GPU, H100s, the fastest tensor × "
-    said += "pipeline × FSDP plan with or without full recomputation. "
+    said = f"{setting('seqs_per_gpu')} sequences of {setting('seq_len'):,} tokens a GPU, H100s. The best of {BEST} is with full "
+    said += "recomputation where memory asks for it or it is faster. "
     for num_gpus in SIZES:
-        found = dict(zip(MODELS, curves[f"best plan, {num_gpus:,} GPUs"], strict=True))
+        found = dict(zip(MODELS, curves[f"{BEST}, {num_gpus:,} GPUs"], strict=True))
         reached = listed(f"{size} {percent(point['mfu'])}" for size, point in found.items() if point.runs)
         said += f"MFU on {num_gpus:,} GPUs: {reached}. "
     lost = [
@@ -95,20 +96,26 @@ def context_fsdp(seq_len: int, num_gpus: int) -> Point:
     return fsdp_that_fits(Setting(num_gpus, num_gpus, seq_len=seq_len))
 
 
+def local_tokens() -> int:
+    """Tokens of a GPU and step in weak scaling."""
+    return setting("seqs_per_gpu") * setting("seq_len")
+
+
 def context_best(seq_len: int, num_gpus: int) -> Point:
-    """Return the best plan, context parallelism included, at as many tokens a step whatever the length."""
-    tokens = setting("seqs_per_gpu") * setting("seq_len") * num_gpus
-    asked = Setting(num_gpus, max(tokens // seq_len, 1), seq_len=seq_len)
+    """Return the best of tensor × pipeline × context × FSDP, at as many tokens a step whatever the length."""
+    asked = Setting(num_gpus, max(local_tokens() * num_gpus // seq_len, 1), seq_len=seq_len)
     degrees = [(tp, pp, cp) for tp in (1, 2, 4, 8) for pp in (1, 2, 4) for cp in (1, 2, 4, 8, 16)]
     return best(layouts(asked, degrees, recomputes=_RECOMPUTES))
 
 
 def context_lengths() -> Figure:
-    """Sequences of 2k to 128k tokens: one a GPU with FSDP alone, and as many tokens a step with the best plan."""
+    """Sequences of 2k to 128k tokens: one a GPU with FSDP alone, as many tokens a step with other plans."""
     curves: dict[str, Sequence[Point]] = {}
     for num_gpus in CONTEXT_GPUS:
-        curves[f"FSDP alone, {num_gpus:,} GPUs"] = [context_fsdp(length, num_gpus) for length in CONTEXTS]
-        curves[f"best plan, {num_gpus:,} GPUs"] = [context_best(length, num_gpus) for length in CONTEXTS]
+        alone = f"FSDP alone, one sequence a GPU, {num_gpus:,} GPUs"
+        split = f"tp × pp × cp × FSDP, {local_tokens():,} tokens a GPU, {num_gpus:,} GPUs"
+        curves[alone] = [context_fsdp(length, num_gpus) for length in CONTEXTS]
+        curves[split] = [context_best(length, num_gpus) for length in CONTEXTS]
     at: dict[str, list[float]] = {name: [float(length) for length in CONTEXTS] for name in curves}
     rows: list[dict[str, Any]] = [point.row(series=name) for name, curve in curves.items() for point in curve]
     panels = (
@@ -143,5 +150,7 @@ def _contexts_caption() -> str:
     if lost:
         said += f"At {listed(lost)} the activations do not fit, even recomputed. "
     return (
-        said + "The best plans train as many tokens a step at every length, and may split sequences (ring attention)."
+        said + f"So it trains ever more tokens a step; the other curves, the fastest of tensor × pipeline × context × "
+        f"FSDP, train {local_tokens():,} a GPU at every length, and split sequences for it (ring attention): where "
+        "FSDP alone lies above, its step is larger."
     )
