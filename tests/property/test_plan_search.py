@@ -215,7 +215,12 @@ def constrained(draw):
         st.sampled_from(
             [
                 *({}, {"tp": (1,)}, {"cp": (1, 2)}, {"micro_batch": (2,)}, {"micro_batch": (2, 4), "dp": (1, 2)}),
-                *({"sharding": ("ddp", "zero1")}, {"sharding": ("zero3",), "reshard": (False,)}, {"shard": (1, 2)}),
+                *(
+                    {"sharding": ("ddp", "zero1")},
+                    {"sharding": ("zero3",), "reshard": (False,)},
+                    {"shard": (1, 2)},
+                    {"shard": (0,)},
+                ),
                 *({"recompute": ("none",)}, {"recompute": ("full",)}, {"recompute_layers": (1.0,)}, {"vpp": (1,)}),
                 *({"schedule": ("1f1b",)}, {"sequence_parallel": (False,)}, {"cp_algorithm": ("all-to-all",)}),
             ]
@@ -253,7 +258,9 @@ def obeys(plan, constraints):
         elif name == "order":
             holds = laid_out(plan, value) in [laid_out(plan, order) for order in constraints.values[name]]
         else:
-            holds = value in constraints.values[name]
+            holds = value in constraints.values[name] or (
+                field == "shard" and value == plan.dp and 0 in constraints.values[name]
+            )
         if not holds:
             return False
     return True

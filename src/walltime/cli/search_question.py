@@ -15,7 +15,7 @@ from walltime.plan import Plan
 from walltime.planner import GOALS, Question
 from walltime.planner.sizes import sizes
 from walltime.problems import BadInput, unknown
-from walltime.search.constraints import DEGREES, FIELDS, INNER_DEGREES, Constraints
+from walltime.search.constraints import ALL_RANKS, DEGREES, FIELDS, INNER_DEGREES, Constraints
 from walltime.units import LARGEST_COUNT, LARGEST_SIZE, format_count, parse_quantity, whole, whole_in
 from walltime.workload import Training
 
@@ -183,6 +183,8 @@ def _values(name: str, given: str) -> tuple[Any, ...]:
 
 
 def _value(name: str, text: str) -> Any:
+    if name == "shard" and text == ALL_RANKS:
+        return 0
     if name in (*DEGREES, *INNER_DEGREES) and name != "recompute_layers":
         return whole_in(text, name)
     if isinstance(getattr(Plan(), name), bool):

@@ -16,6 +16,8 @@ DEGREES = ("tp", "cp", "dp", "pp", "ep", "etp", "micro_batch")
 """Fields of a plan that a layout and its micro-batch decide."""
 INNER_DEGREES = ("vpp", "shard", "recompute_layers")
 """Fields that are chosen inside a layout."""
+ALL_RANKS = "all"
+"""How ``shard=0`` is said: state is shared out over all data-parallel ranks."""
 CHOICES = {
     "precision": "precisions",
     "schedule": "schedules",
@@ -88,6 +90,8 @@ class Constraints:
             return f"min_free_memory={format_si(self.min_free_bytes, 'B').replace(' ', '')}"
         if name not in self.values:
             return f"{name}={(self.least if name.startswith('min_') else self.most)[degree_of(name)]}"
+        if name == "shard":
+            return f"{name}={','.join(str(value or ALL_RANKS) for value in self.values[name])}"
         return f"{name}={','.join(_shown(value) for value in self.values[name])}"
 
     def only(self, name: str) -> "Constraints":
@@ -174,6 +178,8 @@ def _check_values(name: str, values: tuple[Any, ...]) -> None:
     if not values:
         raise BadInput(f"{name}= has no value.")
     for value in values:
+        if name == "shard" and value == 0:
+            continue
         if name in (*DEGREES, "vpp", "shard"):
             whole(value, name)
         elif name in _VALID and value not in _VALID[name]:

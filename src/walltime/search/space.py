@@ -238,7 +238,7 @@ class Space:
         groups = [dp]
         if kind.sharding in self.runs.hybrid_shard and kind.sharding != "ddp":
             groups += [size for size in reversed(divisors(dp)) if 1 < size < dp]
-        return [size for size in groups if self._allows("shard", size)]
+        return [size for size in groups if self._allows("shard", size) or (size == dp and self._allows("shard", 0))]
 
     # Counts
 
