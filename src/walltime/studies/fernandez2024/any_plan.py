@@ -11,9 +11,9 @@ from walltime.studies.fernandez2024.setting import Setting
 RUNS_LIKE = "megatron-core"
 """Whose plans are tried: everything that the estimate knows, DualPipe included, takes up to 65 times as long."""
 ANY_PLAN_MEANS = (
-    "“any plan” is the fastest that the planner finds among all that Megatron-Core can run (state shared out over fewer "
-    "ranks, parameters kept after the forward pass, context parallelism, interleaved pipelines, recomputation), with the "
-    "same numbers"
+    "“any plan” is the fastest that the planner finds among all that Megatron-Core can run (state shared out over "
+    "fewer ranks, parameters kept after the forward pass, context parallelism, interleaved pipelines, recomputation), "
+    "with the same numbers"
 )
 """What the series is, in words for captions."""
 

@@ -120,8 +120,8 @@ def _extrapolate() -> Finding:
 def _generation_ratio() -> Finding:
     a100, h100 = generation("A100", 8), generation("H100", 8)
     return Finding(
-        f"On 8 GPUs with FSDP; {generation('A100', 128)['mfu'] / generation('H100', 128)['mfu']:.2f} on 128. From A100 "
-        f"to H100 {_grown()}: what is not matmul weighs more, and an H100 sustains less of its peak in long runs. "
+        f"On 8 GPUs with FSDP; {generation('A100', FEW)['mfu'] / generation('H100', FEW)['mfu']:.2f} on {FEW}. From "
+        f"A100 to H100 {_grown()}: what is not matmul weighs more, and an H100 sustains less of its peak in long runs. "
         f"{_IN_SAMPLE}",
         ours=a100["mfu"] / h100["mfu"],
     )

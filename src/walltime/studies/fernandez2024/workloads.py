@@ -72,8 +72,8 @@ def model_sizes() -> Figure:
 
 
 def _sizes_caption(curves: dict[str, list[Point]]) -> str:
-    said = f"{setting('seqs_per_gpu')} sequences of {setting('seq_len'):,} tokens a GPU, H100s. The best of {BEST} is with full "
-    said += "recomputation where memory asks for it or it is faster. "
+    said = f"{setting('seqs_per_gpu')} sequences of {setting('seq_len'):,} tokens a GPU, H100s. The best of {BEST} "
+    said += "has full recomputation where memory asks for it or it is faster. "
     for num_gpus in SIZES:
         found = dict(zip(MODELS, curves[f"{BEST}, {num_gpus:,} GPUs"], strict=True))
         reached = listed(f"{size} {percent(point['mfu'])}" for size, point in found.items() if point.runs)
