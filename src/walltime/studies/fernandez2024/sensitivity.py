@@ -80,6 +80,8 @@ def variants() -> Iterator[Variant]:
         yield _variant(f"{local} sequence{'s' if local > 1 else ''} a GPU", local)
     for end in ("low", "high"):
         yield _variant(f"steps of the ring between nodes at the {end} end of their estimate", ring_steps=end)
+    for end in ("low", "high"):
+        yield _variant(f"share of communication that FSDP1 hides at the {end} end of its fit", overlap=end)
     yield _variant("software of 2024 with other kernels: torchtitan", stack="torchtitan")
     yield _variant("parameters kept after the forward pass", reshard=False)
     for seq_len in (2048, 8192):

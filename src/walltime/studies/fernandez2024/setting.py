@@ -3,6 +3,7 @@
 import functools
 from dataclasses import dataclass, field, replace
 
+from walltime.catalog.fitted import training_record
 from walltime.engines.calibration import Calibration, Links, calibration
 from walltime.engines.capabilities import EVERYTHING
 from walltime.engines.stack import ATTENTION_KERNELS, Stack
@@ -40,6 +41,8 @@ class Setting:
     ring_steps
         ``low`` or ``high``: the ends of what steps of a ring between nodes may wait, which was never measured; empty
         for the catalog's estimate.
+    overlap
+        The same of the share of data-parallel communication that the software hides, which was fitted.
     """
 
     num_gpus: int
@@ -52,6 +55,7 @@ class Setting:
     attention: str = ""
     network: tuple[str, ...] = ()
     ring_steps: str = ""
+    overlap: str = ""
 
     @property
     def training(self) -> Training:
@@ -71,6 +75,9 @@ class Setting:
     def numbers(self) -> Calibration:
         """Return the fitted numbers that it stands on."""
         found = calibration(self.on(), self.stack)
+        if self.overlap:
+            share = getattr(training_record().stack[self.stack], self.overlap)["overlap_dp"]
+            found = replace(found, stack=replace(found.stack, overlap_dp=share))
         if not self.ring_steps:
             return found
         inner, outer = (getattr(level, self.ring_steps) for level in link_blocks(self.on())[-2:])
