@@ -463,3 +463,22 @@ def test_the_first_sensitivity_is_the_study_and_every_other_changes_something():
     assert len(set(changes)) == len(changes)
     assert all(row["status"] == RUNS for row in rows)
     assert min(changes) < -0.5 < changes[0] < -0.15 < max(changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "column"), [("generations", "generation"), ("model_sizes", "size"), ("context_lengths", "seq_len")]
+)
+def test_rows_that_differ_in_gpus_only_say_what_the_added_ones_return(figures, name, column):
+    rows = [row for row in figures[name].rows if row["status"] == RUNS]
+    first = min(row["num_gpus"] for row in rows)
+    for row in (row for row in rows if row["base_num_gpus"] == first):
+        series = row["series"].removesuffix(f"{row['num_gpus']:,} GPUs")
+        (base,) = [
+            other
+            for other in rows
+            if other["num_gpus"] == first
+            and other[column] == row[column]
+            and other["series"].startswith(series + f"{first:,}")
+        ]
+        assert row["scaling_efficiency"] == row["tokens_per_s_per_gpu"] / base["tokens_per_s_per_gpu"]
+        assert (row["return_share"] is None) == (row is base)

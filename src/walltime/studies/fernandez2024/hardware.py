@@ -8,7 +8,7 @@ from walltime.studies.fernandez2024.choices import fsdp_that_fits
 from walltime.studies.fernandez2024.drawing import panel, percent
 from walltime.studies.fernandez2024.points import Point
 from walltime.studies.fernandez2024.published import value
-from walltime.studies.fernandez2024.rows import complete
+from walltime.studies.fernandez2024.rows import complete, with_scaling_of
 from walltime.studies.fernandez2024.scaling import weak
 from walltime.studies.fernandez2024.setting import FEW, MANY
 from walltime.studies.figure import Figure
@@ -52,7 +52,7 @@ def generations() -> Figure:
         "hollow: forecast",
         "",
         panels,
-        complete(rows),
+        complete(with_scaling_of(rows, "generation")),
         x_log=False,
         x_limits=(-0.5, len(names) - 0.5),
         x_ticks=ticks,

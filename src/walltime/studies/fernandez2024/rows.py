@@ -23,6 +23,28 @@ def with_scaling(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row | next(found) if row["status"] == RUNS else row for row in rows]
 
 
+def with_scaling_of(rows: Sequence[dict[str, Any]], *alike: str) -> list[dict[str, Any]]:
+    """Add scaling efficiency and marginal returns among rows that are alike but for their accelerators.
+
+    Parameters
+    ----------
+    rows
+        Of several curves and numbers of accelerators, whose series end in the number.
+    alike
+        Columns in which rows of one curve agree, besides their series.
+    """
+    curves: dict[tuple[Any, ...], list[int]] = {}
+    for index, row in enumerate(rows):
+        series = row["series"].removesuffix(f"{row['num_gpus']:,} GPUs")
+        curves.setdefault((series, *(row[name] for name in alike)), []).append(index)
+    found = list(rows)
+    for indices in curves.values():
+        ascending = sorted(indices, key=lambda index: int(rows[index]["num_gpus"]))
+        for index, row in zip(ascending, with_scaling([rows[index] for index in ascending]), strict=True):
+            found[index] = row
+    return found
+
+
 def _totals(row: dict[str, Any]) -> Totals:
     return Totals(
         num_gpus=row["num_gpus"],

@@ -8,7 +8,7 @@ from walltime.studies.fernandez2024.choices import best, fsdp_that_fits, layouts
 from walltime.studies.fernandez2024.drawing import panel, percent
 from walltime.studies.fernandez2024.points import Point
 from walltime.studies.fernandez2024.published import setting
-from walltime.studies.fernandez2024.rows import complete
+from walltime.studies.fernandez2024.rows import complete, with_scaling_of
 from walltime.studies.fernandez2024.scaling import BEST
 from walltime.studies.fernandez2024.setting import FEW, MANY, Setting
 from walltime.studies.figure import Figure
@@ -66,7 +66,7 @@ def model_sizes() -> Figure:
         "parameters",
         "",
         panels,
-        complete(rows),
+        complete(with_scaling_of(rows, "size")),
         x_ticks=ticks,
     )
 
@@ -131,7 +131,7 @@ def context_lengths() -> Figure:
         "tokens of a sequence",
         "",
         panels,
-        complete(rows),
+        complete(with_scaling_of(rows, "seq_len")),
         x_ticks=ticks,
     )
 
