@@ -89,7 +89,11 @@ def test_an_account_names_the_numbers_it_stands_on():
     assert rented["cost.usd_per_gpu_hour"].value == pytest.approx(account(estimated()).price_usd_per_gpu_hour[0])
     owned = account_numbers(wt.cluster("h100-sxm", 512), Terms(owned=True))
     assert {"cost.server_usd", "cost.years", "cost.electricity_usd_per_kwh"} <= owned.keys()
+    assert not owned.keys() & {"cost.server_per_accelerator", "cost.provisioned_per_board_limit", "failures.repair_s"}
     assert not [path for path in account_numbers(wt.cluster("h20", 8), Terms()) if path.startswith("cost.")]
+    known_better = Terms(settings={"power.pue": 1.1, "failures.restart_s": 60.0})
+    replaced = rented.keys() - account_numbers(wt.cluster("h100-sxm", 512), known_better).keys()
+    assert replaced == {"power.pue", "failures.detection_s", "failures.startup_s"}
 
 
 def test_a_run_that_failures_never_let_end_has_no_cost():

@@ -46,7 +46,7 @@ def test_bad_settings_name_the_field(text, said):
         ({"settings": 3}, "must map names to numbers"),
         ({"settings": {"power.pue": True}}, "'power.pue' is True"),
         ({"settings": {"power.limit_w": 300.0}}, "unknown field"),
-        ({"settings": {"cost.years": 3.0}}, "Valid: with --owned"),
+        ({"settings": {"cost.years": 3.0}}, "Valid: --owned, or owned=True"),
     ],
 )
 def test_terms_that_do_not_go_together(given, said):

@@ -124,6 +124,7 @@ def _inputs(values: Mapping[str, Any], asked: Question, result: TransformerEstim
         "stack": {name: value for name, value in vars(asked.stack).items() if name != "runs"},
         "convention": result.convention,
         "set": texts(values, "set"),
+        "terms": vars(terms_of(values, [asked.cluster])),
     }
 
 

@@ -224,6 +224,7 @@ def _inputs(asked: Asked[Question]) -> dict[str, Any]:
         "stack": question.stack.id,
         "goal": question.goal,
         "top": question.top,
+        "terms": vars(question.terms),
         "tokens": question.tokens,
         "deadline_s": question.deadline_s,
         "precisions": list(dict.fromkeys(p for cluster in question.clusters for p in question.precisions_on(cluster))),

@@ -13,7 +13,15 @@ from walltime.units import parse_quantity, positive
 
 ROOMS: Mapping[str, Any] = {"power": Power, "cost": Ownership, "failures": Reliability}
 """Where a setting's path starts, and the record whose field it names."""
+_LARGEST = 1e25
 _COUNTS = ("gpus_per_node", "spare_nodes")
+_MAY_BE_ZERO = (
+    *("power.host_w", "power.network_w", "power.grid_kg_per_kwh"),
+    *("cost.residual_share", "cost.interest_per_year", "cost.maintenance_per_year"),
+    *("cost.hosting_usd_per_kw_month", "cost.electricity_usd_per_kwh"),
+    *("failures.checkpoint_s", "failures.restart_s", "failures.write_s"),
+    *("failures.slow_share", "failures.slow_by", "failures.spare_nodes"),
+)
 _NOT_SET = ("power.limit_w",)
 """A lower limit slows steps as well, by how much is not known."""
 
@@ -51,7 +59,9 @@ class Terms:
             _field(path)
             _check(path, value)
             if path.startswith("cost.") and not self.owned:
-                raise BadInput(f"{path}={value:g} is about owning, and rent has no such number. Valid: with --owned.")
+                raise BadInput(
+                    f"{path}={value:g} is about owning, and rent has no such number. Valid: --owned, or owned=True."
+                )
 
     def applied(self, room: str, record: Any) -> Any:
         """Return a record of a room with the numbers that are set there; None stays None."""
@@ -118,6 +128,8 @@ def _numbers(field_name: str, given: object, example: str) -> Mapping[str, float
     for name, value in given.items():
         if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, int | float):
             raise BadInput(f"{field_name}: {name!r} is {value!r}. Valid: a number.")
+        if abs(value) > _LARGEST:
+            raise BadInput(f"{field_name}: {name!r} is too large. Valid: a number of at most {_LARGEST:g}.")
     return given
 
 
@@ -129,7 +141,9 @@ def _check(path: str, value: float) -> float:
         raise BadInput(f"{path}={value:g} must be between 0 and 1.")
     if path == "power.pue" and value < 1:
         raise BadInput(f"{path}={value:g} must be at least 1: all power over that of the machines.")
-    return value if value == 0 else positive(value, path)
+    if value == 0 and path in _MAY_BE_ZERO:
+        return value
+    return positive(value, path)
 
 
 USUAL_TERMS = Terms()

@@ -146,7 +146,7 @@ def _power(value: float, _position: int = 0) -> str:
 
 
 def _percent(value: float, _position: int = 0) -> str:
-    return f"{100 * value:.0f} %"
+    return f"{100 * value:.3g} %"
 
 
 def _short(value: float, _position: int = 0, *, largest: float) -> str:
@@ -340,8 +340,8 @@ class _Chart:
         )
 
     def _direct_labels(self) -> list[Spot] | None:
-        """Return a spot beside each curve; None where one has no room, and for several panels."""
-        if len(self.axes) > 1:
+        """Return a spot beside each curve; None where one has no room, for several panels, and for a legend."""
+        if len(self.axes) > 1 or self.figure.legend:
             return None
         scene, spots = self._scene(self.axes[0], self.figure.panels[0]), []
         for _ in self._mark_labels(self.axes[0], self.figure.panels[0], scene):

@@ -76,11 +76,13 @@ def _returns(found: Scaling) -> Figure:
         y_percent=True,
         y_limits=(low, high),
         x_ticks=_ticks(found),
+        legend=True,
     )
 
 
 def _returned(curve: Curve) -> tuple[Series, Series]:
     """Return what added GPUs return along the hull, and between neighbouring sizes."""
+    chip = curve.cluster.id
     raw = [
         (one.num_gpus, share)
         for one in curve.marginals
@@ -90,8 +92,8 @@ def _returned(curve: Curve) -> tuple[Series, Series]:
     if along and curve.possible[0].num_gpus < along[0][0]:
         along = ((float(curve.possible[0].num_gpus), 1.0), *along)
     return (
-        Series(curve.cluster.id, tuple(x for x, _ in along), tuple(y for _, y in along), points=False),
-        Series(curve.cluster.id, tuple(x for x, _ in raw), tuple(y for _, y in raw), line=False),
+        Series(chip, tuple(x for x, _ in along), tuple(y for _, y in along), points=False),
+        Series(f"{chip}, size to size", tuple(x for x, _ in raw), tuple(y for _, y in raw), line=False, like=chip),
     )
 
 

@@ -59,13 +59,23 @@ def _halving(curve: Curve) -> list[str]:
     at = curve.halving_gpus
     if not curve.hull:
         return ["failures leave nothing of the throughput, at any size"]
+    beside = f"beside {gpus(curve.hull[0].num_gpus)}"
     if at is None:
-        largest = f"{gpus(curve.possible[-1].num_gpus)}, the largest possible size"
-        said = f"up to {largest}, an added one returns at least {half}"
+        said = f"an added GPU returns at least {half} between these sizes, {beside}, the best of them"
     else:
-        said = f"from about {_rounded(at)} GPUs on, an added one returns less than {half}"
+        said = f"from about {_rounded(at)} GPUs on, an added one returns less than {half}, {beside}, the best size"
     counted = [_failures(curve) if curve.counts_failures else "failures not known"]
-    return [said, "; ".join(counted + ([] if curve.counts_dollars else ["prices not known"]))]
+    last = _last(curve) if at is None else []
+    return [said, *last, "; ".join(counted + ([] if curve.counts_dollars else ["prices not known"]))]
+
+
+def _last(curve: Curve) -> list[str]:
+    """Say what the last of the sizes worth having return; beyond them nothing was asked."""
+    if len(curve.hull) < 2:
+        return []
+    before, after = curve.hull[-2:]
+    share = curve.hull_shares[-1][1]
+    return [f"it returns {share:.0%} of it from {before.num_gpus:,} to {gpus(after.num_gpus)}; beyond was not asked"]
 
 
 def _failures(curve: Curve) -> str:

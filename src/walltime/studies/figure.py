@@ -80,6 +80,8 @@ class Figure:
         How the axes are drawn.
     x_ticks
         Where the x axis is labelled, and how; where there are none, as its numbers ask for.
+    legend
+        Whether curves are named in a legend even where there is room beside them.
     """
 
     name: str
@@ -95,3 +97,4 @@ class Figure:
     x_limits: tuple[float, float] | None = None
     y_limits: tuple[float, float] | None = None
     x_ticks: tuple[tuple[float, str], ...] = ()
+    legend: bool = False

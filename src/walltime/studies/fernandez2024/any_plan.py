@@ -22,7 +22,7 @@ ANY_PLAN_MEANS = (
 def any_plan(setting: Setting) -> Point:
     """Return the fastest plan of a setting that Megatron-Core could run, at the speed of the setting's own software.
 
-    The planner knows the catalog's estimates only: ``ring_steps`` cannot be changed.
+    The planner knows the catalog's estimates only: what a ring waits cannot be changed.
     """
     software = replace(setting.software(), runs=stack(RUNS_LIKE).runs)
     asked = Question(setting.training, (setting.on(),), software, precisions=(setting.precision,), top=1)

@@ -10,7 +10,7 @@ from walltime.studies.fernandez2024.drawing import percent, plan_name
 from walltime.studies.fernandez2024.findings import Finding, change, finding, signed
 from walltime.studies.fernandez2024.points import Point
 from walltime.studies.fernandez2024.scaling import WEAK_GPUS, strong, strong_best, weak, weak_best
-from walltime.studies.fernandez2024.sensitivity import hop_range
+from walltime.studies.fernandez2024.sensitivity import ring_waits
 from walltime.studies.fernandez2024.setting import FEW, MANY
 from walltime.studies.fernandez2024.sweep import alone
 
@@ -36,8 +36,7 @@ def _fsdp_overtaken() -> Finding:
 
 
 def _hangs() -> str:
-    few, many = (end * 1e6 for end in hop_range())
-    return f"It hangs on the ring’s wait between nodes, an estimate of {few:.1f} to {many:.0f} µs."
+    return f"It hangs on what a step of the ring waits, an estimate: {ring_waits()}."
 
 
 @finding("abstract-returns")
@@ -121,14 +120,13 @@ def _throughput() -> Finding:
 
 
 def _weakly() -> str:
-    low, high = (
-        change(fsdp(weak(FEW, ring_steps=end)), fsdp(weak(MANY, ring_steps=end)), "tokens_per_s_per_gpu")
-        for end in ("low", "high")
-    )
-    ends = [end * 1e6 for end in hop_range()]
+    lost = []
+    for end in ("low", "high"):
+        few, many = (fsdp(weak(size, ring_inside=end, ring_between=end)) for size in (FEW, MANY))
+        lost.append(signed(change(few, many, "tokens_per_s_per_gpu")))
     return (
-        f"The ring’s wait between nodes is an estimate of {ends[0]:.1f} to {ends[1]:.0f} µs: {signed(low)} to "
-        f"{signed(high)}. Batch and length are recalled, not read."
+        f"What a step of the ring waits is an estimate, {ring_waits()}: {' to '.join(lost)}. Batch and length are "
+        "recalled, not read."
     )
 
 

@@ -36,7 +36,8 @@ class Variant:
         """Return how throughput, power and energy change, and what model parallelism brings."""
         return {
             "variant": self.name,
-            "ring_steps": self.many.setting.ring_steps,
+            "ring_inside": self.many.setting.ring_inside,
+            "ring_between": self.many.setting.ring_between,
             "base_num_gpus": FEW,
             "num_gpus": MANY,
             "tokens_per_s_per_gpu_change": self._change(self.few, self.many, "tokens_per_s_per_gpu"),
@@ -52,20 +53,24 @@ class Variant:
         return after[metric] / before[metric] - 1 if before.runs and after.runs else None
 
 
-def hop_range() -> tuple[float, float]:
-    """Return the ends of the estimate of what a step of a ring between nodes waits. [s]"""
-    low, high = (weak(MANY, ring_steps=end).numbers().links.levels[-1].hop_s for end in ("low", "high"))
-    return low, high
+def ring_waits() -> str:
+    """Return what a step of the ring waits inside nodes and between them, each with its range, in words."""
+    low, high = (weak(MANY, ring_inside=end, ring_between=end).numbers().links.levels[-2:] for end in ("low", "high"))
+    inside, between = ([level.relay_s for level in (low[0], high[0])], [level.hop_s for level in (low[1], high[1])])
+    return (
+        f"{inside[0] * 1e6:.1f} to {inside[1] * 1e6:.1f} µs inside nodes and {between[0] * 1e6:.1f} to "
+        f"{between[1] * 1e6:.0f} between them"
+    )
 
 
 def hangs_on(rows: Sequence[Mapping[str, Any]]) -> str:
     """Say within which range the headline is known, from the rows of the variants."""
-    low, high = (next(row for row in rows if row["ring_steps"] == end) for end in ("low", "high"))
-    ends = [end * 1e6 for end in hop_range()]
+    ends = [(end, end) for end in ("low", "high")]
+    low, high = (next(row for row in rows if (row["ring_inside"], row["ring_between"]) == end) for end in ends)
     change, gain = "tokens_per_s_per_gpu_change", "model_parallel_gain"
     return (
-        f"What weak scaling loses, and that tensor or pipeline parallelism helps, hangs on the wait of a ring between "
-        f"nodes, an estimate of {ends[0]:.1f} to {ends[1]:.0f} µs: within it, tokens/s per GPU from {FEW} to {MANY:,} "
+        f"What weak scaling loses, and that tensor or pipeline parallelism helps, hangs on what a step of the ring "
+        f"waits, an estimate of {ring_waits()}: within it, tokens/s per GPU from {FEW} to {MANY:,} "
         f"GPUs change by {percent(low[change], signed=True)} to {percent(high[change], signed=True)}, and a degree of "
         f"2 to 4 brings {percent(low[gain], signed=True)} to {percent(high[gain], signed=True)}. It hangs on the batch "
         "and the length as well, which are recalled and were not read."
@@ -79,7 +84,10 @@ def variants() -> Iterator[Variant]:
     for local in (1, 4):
         yield _variant(f"{local} sequence{'s' if local > 1 else ''} a GPU", local)
     for end in ("low", "high"):
-        yield _variant(f"steps of the ring between nodes at the {end} end of their estimate", ring_steps=end)
+        yield _variant(f"steps of the ring at the {end} end of their estimates", ring_inside=end, ring_between=end)
+    for end in ("low", "high"):
+        yield _variant(f"the same only inside nodes, {end}", ring_inside=end)
+        yield _variant(f"the same only between nodes, {end}", ring_between=end)
     for end in ("low", "high"):
         yield _variant(f"share of communication that FSDP1 hides at the {end} end of its fit", overlap=end)
     yield _variant("software of 2024 with other kernels: torchtitan", stack="torchtitan")

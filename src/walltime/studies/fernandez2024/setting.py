@@ -38,8 +38,9 @@ class Setting:
         Attention kernel instead of the stack's own; empty for its own.
     network
         What is set on the network, as ``--set`` takes it.
-    ring_steps
-        ``low`` or ``high``: the ends of what steps of a ring between nodes may wait, which was never measured; empty
+    ring_inside, ring_between
+        ``low`` or ``high``: the ends of what a step of a ring that leaves the node may wait, inside nodes and between
+        them, which was never measured; empty
         for the catalog's estimate.
     overlap
         The same of the share of data-parallel communication that the software hides, which was fitted.
@@ -54,7 +55,8 @@ class Setting:
     precision: Precision = "bf16"
     attention: str = ""
     network: tuple[str, ...] = ()
-    ring_steps: str = ""
+    ring_inside: str = ""
+    ring_between: str = ""
     overlap: str = ""
 
     @property
@@ -78,12 +80,12 @@ class Setting:
         if self.overlap:
             share = getattr(training_record().stack[self.stack], self.overlap)["overlap_dp"]
             found = replace(found, stack=replace(found.stack, overlap_dp=share))
-        if not self.ring_steps:
-            return found
-        inner, outer = (getattr(level, self.ring_steps) for level in link_blocks(self.on())[-2:])
+        inner, outer = link_blocks(self.on())[-2:]
         levels = list(found.links.levels)
-        levels[-2] = replace(levels[-2], relay_s=inner["relay_s"])
-        levels[-1] = replace(levels[-1], hop_s=outer["hop_s"])
+        if self.ring_inside:
+            levels[-2] = replace(levels[-2], relay_s=getattr(inner, self.ring_inside)["relay_s"])
+        if self.ring_between:
+            levels[-1] = replace(levels[-1], hop_s=getattr(outer, self.ring_between)["hop_s"])
         return replace(found, links=Links(tuple(levels)))
 
 
