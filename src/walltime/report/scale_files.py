@@ -59,7 +59,8 @@ def _series(curve: Curve, name: str, unit: float) -> Series:
 
 def _returns(found: Scaling) -> Figure:
     """Return the chart of returns: along the hull as a line, from each size to the next as points."""
-    series = [one for curve in found.curves for one in _returned(curve) if one.x]
+    lines, points = zip(*map(_returned, found.curves), strict=True)
+    series = [one for one in (*lines, *points) if one.x]
     values = [value for one in series for value in one.y]
     sizes = [float(point.num_gpus) for curve in found.curves for point in curve.possible]
     half = Series("half of what it costs", (min(sizes), max(sizes)), (HALF, HALF), points=False)
