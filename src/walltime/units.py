@@ -149,6 +149,11 @@ def format_si(value: float, unit: str, digits: int = 4) -> str:
     return f"{value / scale:.{digits}g} {prefix}{unit}"
 
 
+def format_short(count: float) -> str:
+    """Show parameters, tokens or dollars as people say them: ``format_short(405.9e9)`` is ``"405.9B"``."""
+    return format_si(count, "").replace(" ", "").replace("G", "B")
+
+
 def format_count(value: float) -> str:
     """Show a whole number: with separators below ten million, else as a power of ten (``6.87e10``)."""
     return f"{value:,.0f}" if abs(value) < 1e7 else f"{value:.3g}".replace("e+", "e")

@@ -14,6 +14,7 @@ from walltime.cli.terms import terms_of
 from walltime.cli.timeline import asked_timeline
 from walltime.economics.account import Account, account
 from walltime.economics.numbers import account_numbers
+from walltime.economics.terms import Terms
 from walltime.engines.nearest import nearest_plans_that_fit
 from walltime.engines.transformer import TransformerEstimate
 from walltime.plan import Plan
@@ -47,7 +48,7 @@ def run(values: Mapping[str, Any], *, as_json: bool) -> None:
             "account_numbers": {name: to_builtins(one) for name, one in account_numbers(asked.cluster, terms).items()},
             "timeline": shown.document() if shown else None,
         }
-        emit_json("estimate", _inputs(values, asked, result), document, warnings)
+        emit_json("estimate", _inputs(values, asked, result, terms), document, warnings)
     else:
         click.echo(transformer_text(result, context))
         if shown:
@@ -112,7 +113,7 @@ def plan_flags(before: Plan, after: Plan) -> str:
 # JSON
 
 
-def _inputs(values: Mapping[str, Any], asked: Question, result: TransformerEstimate) -> dict[str, Any]:
+def _inputs(values: Mapping[str, Any], asked: Question, result: TransformerEstimate, terms: Terms) -> dict[str, Any]:
     return {
         **cluster_inputs(result.cluster),
         "engine": "transformer",
@@ -124,7 +125,7 @@ def _inputs(values: Mapping[str, Any], asked: Question, result: TransformerEstim
         "stack": {name: value for name, value in vars(asked.stack).items() if name != "runs"},
         "convention": result.convention,
         "set": texts(values, "set"),
-        "terms": vars(terms_of(values, [asked.cluster])),
+        "terms": vars(terms),
     }
 
 

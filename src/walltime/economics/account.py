@@ -22,8 +22,6 @@ from walltime.workload import Training
 _COMPUTE = ("matmul", "attention", "memory_bound", "optimizer")
 _COMMUNICATION = ("tp_comm", "cp_comm", "ep_comm", "pp_comm", "dp_comm")
 _HOUR_S, _W_PER_KW, _JOULES_PER_KWH = 3600, 1000, 3.6e6
-
-
 LEAST_EFFECTIVE_SHARE = 1e-3
 """A training that keeps less than a thousandth of its time never ends: what is beyond is no prediction."""
 
@@ -107,12 +105,12 @@ class Account:
 
     # Power and energy
 
-    @property
+    @cached_property
     def board_w(self) -> Floats | None:
         """Mean draw of an accelerator's board. [W]"""
         return None if self.power is None else self.power.board_w(self.estimate.parts_s)
 
-    @property
+    @cached_property
     def facility_w(self) -> Floats | None:
         """Mean draw at the meter for each accelerator: board, node, network, building. [W]"""
         return None if self.power is None else self.power.facility_w(self.estimate.parts_s)
@@ -151,7 +149,7 @@ class Account:
 
     # Failures
 
-    @property
+    @cached_property
     def effective_share(self) -> Floats | None:
         """Share of the ideal tokens that are left after failures and checkpoints; 0 where next to none are."""
         if self.reliability is None:
@@ -254,11 +252,17 @@ def account(estimate: TransformerEstimate, terms: Terms = USUAL_TERMS) -> Accoun
         listed = ", ".join(f"{size:,}" for size in sizes)
         raise BadInput(f"plans are of {listed} accelerators. Valid: an estimate of plans of one number.")
     cluster = estimate.cluster.with_num_gpus(sizes[0])
-    drawn = terms.applied("power", power(cluster))
+    drawn = power_of(cluster, terms)
     failing = reliability_of(estimate.training, cluster, estimate.stack, terms)
     price = price_usd_per_gpu_hour(cluster, estimate.parts_s, terms)
     hourly = None if price is None else price + np.zeros(len(estimate))
     return Account(estimate, drawn, hourly, failing, terms.owned)
+
+
+def power_of(cluster: Cluster, terms: Terms = USUAL_TERMS) -> Power | None:
+    """Return what is drawn on a cluster, on the given terms; None if its accelerator's limit is not known."""
+    found: Power | None = terms.applied("power", power(cluster))
+    return found
 
 
 def reliability_of(training: Training, cluster: Cluster, stack: Stack, terms: Terms = USUAL_TERMS) -> Reliability:
@@ -284,6 +288,6 @@ def price_usd_per_gpu_hour(cluster: Cluster, parts_s: Mapping[str, Numeric], ter
         return rental_usd_per_gpu_hour(chip)
     set_usd, set_w = (terms.settings.get(f"cost.{name}") for name in ("capital_usd", "provisioned_w"))
     own: Ownership | None = terms.applied("cost", ownership(cluster, capital_usd=set_usd, provisioned_w=set_w))
-    drawn: Power | None = terms.applied("power", power(cluster))
+    drawn = power_of(cluster, terms)
     at_meter = None if drawn is None else drawn.facility_w(parts_s)
     return None if own is None or at_meter is None else own.usd_per_gpu_hour(at_meter)

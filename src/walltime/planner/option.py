@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from walltime.arrays import Floats
-from walltime.economics.account import Account, account, price_usd_per_gpu_hour
-from walltime.economics.power import power
+from walltime.economics.account import Account, account, power_of, price_usd_per_gpu_hour
 from walltime.engines.step import PARTS
 from walltime.engines.transformer import TransformerEstimate, estimate
 from walltime.hardware import Cluster
@@ -123,7 +122,7 @@ def weights(question: Question, cluster: Cluster) -> dict[Criterion, Mapping[str
     Energy and cost of a step are sums over its parts, so a search by weighted parts finds the least of either. A rented
     accelerator costs the same whatever it does.
     """
-    drawn = question.terms.applied("power", power(cluster))
+    drawn = power_of(cluster, question.terms)
     if drawn is None:
         return {}
     found: dict[Criterion, Mapping[str, float]] = {"energy": drawn.part_powers_w}

@@ -8,7 +8,7 @@ from walltime.economics.numbers import account_numbers
 from walltime.economics.terms import Terms
 from walltime.hardware import Cluster
 from walltime.report.terminal import table
-from walltime.units import format_count, format_si, format_time
+from walltime.units import format_count, format_short, format_si, format_time
 
 _MILLION = 1e6
 _DAY_S = 86400
@@ -72,21 +72,16 @@ def _run(account: Account, tokens: float) -> str:
         return "never ends: failures leave next to nothing of the time"
     ideal, real = (_one(run[name]) / _DAY_S for name in ("ideal_run_time_s", "run_time_s"))
     words = [
-        f"{_short(tokens)} tokens, {format_count(account.estimate.num_steps)} steps: {real:,.3g} days ({ideal:,.3g} "
-        f"without failures), {_short(_one(run['gpu_hours']))} GPU-hours"
+        f"{format_short(tokens)} tokens, {format_count(account.estimate.num_steps)} steps: {real:,.3g} days "
+        f"({ideal:,.3g} without failures), {format_short(_one(run['gpu_hours']))} GPU-hours"
     ]
     if run["cost_usd"] is not None:
-        words.append(f"${_short(_one(run['cost_usd']))}")
+        words.append(f"${format_short(_one(run['cost_usd']))}")
     if run["facility_energy_kwh"] is not None:
         words.append(format_si(_one(run["facility_energy_kwh"]) * 1000, "Wh", 3))
     if run["carbon_kg"] is not None:
         words.append(f"{_amount(_one(run['carbon_kg']) / _KG_PER_TONNE)} t CO2e")
     return ", ".join(words)
-
-
-def _short(count: float) -> str:
-    """Show a count as people say it: ``90.8k``, ``15T``."""
-    return format_si(count, "").replace(" ", "").replace("G", "B")
 
 
 def _amount(value: float) -> str:

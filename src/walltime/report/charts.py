@@ -344,8 +344,7 @@ class _Chart:
         if len(self.axes) > 1 or self.figure.legend:
             return None
         scene, spots = self._scene(self.axes[0], self.figure.panels[0]), []
-        for _ in self._mark_labels(self.axes[0], self.figure.panels[0], scene):
-            pass  # marks are named first: their names go to the top, curves' names around them
+        list(self._mark_labels(self.axes[0], self.figure.panels[0], scene))  # marks' names take their places first
         for i, label in enumerate(self.labels):
             size = self._size(label)
             spot = curve_spot(scene, i, label, size)

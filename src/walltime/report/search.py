@@ -11,7 +11,7 @@ from walltime.report.account import account_lines
 from walltime.report.terminal import table
 from walltime.report.transformer import PARTS, nearby_text
 from walltime.search.plan_search import Counts
-from walltime.units import format_count, format_si, format_time
+from walltime.units import format_count, format_short, format_si, format_time
 from walltime.validate.cases import Case
 from walltime.validate.ceilings import Ceiling, measured_utilization
 from walltime.validate.nearby import Nearby
@@ -114,8 +114,8 @@ def _heading(answer: Answer) -> str:
 def training_lines(question: Question, batch: str) -> str:
     """Return what is trained, its batch in words, by what software, and what was asked for, a line each."""
     model = question.training.model
-    params = format_si(float(num_parameters(model, with_mtp=False)), "").replace(" ", "").replace("G", "B")
-    active = format_si(float(num_active_parameters(model, with_mtp=False)), "").replace(" ", "").replace("G", "B")
+    params = format_short(float(num_parameters(model, with_mtp=False)))
+    active = format_short(float(num_active_parameters(model, with_mtp=False)))
     lines = [
         f"{model.name}: {params} parameters" + (f", {active} of them active" if model.is_moe else ""),
         f"{batch}; stack {question.stack.id}",

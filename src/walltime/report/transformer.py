@@ -11,7 +11,7 @@ from walltime.engines.transformer_memory import RECLAIMABLE
 from walltime.plan import Plan
 from walltime.report.account import account_lines, numbers_table
 from walltime.report.terminal import bar, table
-from walltime.units import format_count, format_si, format_time
+from walltime.units import format_count, format_short, format_si, format_time
 from walltime.validate.cases import Case
 from walltime.validate.nearby import Nearby
 from walltime.workload.parameters import num_active_parameters, num_parameters
@@ -81,7 +81,7 @@ def _heading(result: TransformerEstimate) -> str:
     model = training.model
     params = float(num_parameters(model, with_mtp=False))
     active = float(num_active_parameters(model, with_mtp=False))
-    experts = f", {_short_count(active)} of them active" if model.is_moe else ""
+    experts = f", {format_short(active)} of them active" if model.is_moe else ""
     extra = f", and {model.num_mtp_layers} multi-token-prediction layer" if model.num_mtp_layers else ""
     levels = ", ".join(
         f"{name} {format_si(bytes_per_s, 'B/s', 3)}"
@@ -90,18 +90,13 @@ def _heading(result: TransformerEstimate) -> str:
     plan: Plan = result.plans.plan(0)
     return "\n".join(
         [
-            f"{model.name}: {_short_count(params)} parameters{experts}{extra}",
+            f"{model.name}: {format_short(params)} parameters{experts}{extra}",
             f"batch: {format_count(training.batch_seqs)} sequences of {format_count(training.seq_len)} tokens, "
             f"{training.batch_tokens:,} tokens a step",
             f"on {format_count(plan.num_gpus)} x {cluster.name} ({levels}, one way), stack {result.stack.id}",
             f"plan: {plan}",
         ]
     )
-
-
-def _short_count(count: float) -> str:
-    """Show parameters or tokens as people say them: ``405.9B``, ``15T``."""
-    return format_si(count, "").replace(" ", "").replace("G", "B")
 
 
 def _headline(result: TransformerEstimate, context: Context) -> str:
