@@ -16,6 +16,8 @@ _COMMANDS = {
     "limits": "How far can training scale: end of linear scaling, latency wall.",
     "reproduce": "A paper's figures and tables, its numbers beside ours.",
     "validate": "Predicted against measured training steps, by source.",
+    "measure": "What does this machine really do: kernels, collectives, training steps.",
+    "calibrate": "Fit walltime to rows measured on a machine.",
     "verify": "This build against reference values.",
     "show": "What is in the catalog, and says who?",
     "bench": "How fast is this build?",

@@ -1,0 +1,1 @@
+"""The commands under ``walltime measure``, one module each."""

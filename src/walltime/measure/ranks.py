@@ -1,0 +1,111 @@
+"""The processes of one measurement: who they are, how they are started, and the group that joins them.
+
+``torchrun`` and Slurm tell each process its place by environment variables; a process that was told nothing is alone.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from walltime.measure.requirements import torch_module
+from walltime.problems import BadInput
+
+_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+_SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")
+_TIMEOUT_S = 600
+
+
+@dataclass(frozen=True)
+class Place:
+    """A process among those of a measurement.
+
+    Attributes
+    ----------
+    rank, num_ranks
+        Among all processes, and their number.
+    local_rank, num_local_ranks
+        Among those of its node.
+    """
+
+    rank: int = 0
+    num_ranks: int = 1
+    local_rank: int = 0
+    num_local_ranks: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the one that prints and writes."""
+        return self.rank == 0
+
+    @property
+    def num_nodes(self) -> int:
+        """Nodes, of as many processes each."""
+        return -(-self.num_ranks // self.num_local_ranks)
+
+
+def place(environment: Mapping[str, str] = os.environ) -> Place:
+    """Return what ``torchrun`` or Slurm said of this process; alone without a word of either.
+
+    Raises
+    ------
+    BadInput
+        A variable is not a whole number, or they contradict each other.
+    """
+    for names in (_TORCHRUN, _SLURM):
+        if names[0] in environment and names[1] in environment:
+            return _place([_count(environment, name) for name in names])
+    return Place()
+
+
+def _place(counts: Sequence[int | None]) -> Place:
+    rank, num_ranks, local_rank, num_local_ranks = counts
+    found = Place(rank or 0, num_ranks or 1, local_rank or 0, num_local_ranks or num_ranks or 1)
+    if not (found.rank < found.num_ranks and found.local_rank < found.num_local_ranks <= found.num_ranks):
+        raise BadInput(f"the launcher says rank {found.rank} of {found.num_ranks}: {found}. Valid: rank < world size.")
+    return found
+
+
+def _count(environment: Mapping[str, str], name: str) -> int | None:
+    text = environment.get(name)
+    if text is None:
+        return None
+    if not text.isdigit():
+        raise BadInput(f"{name}={text!r} in the environment is not a whole number.")
+    return int(text)
+
+
+def launch_command(num_processes: int, arguments: Sequence[str]) -> list[str]:
+    """Return the command that runs ``walltime`` with these arguments in several processes of this machine."""
+    program = ["-m", "walltime", *arguments]
+    if num_processes == 1:
+        return [sys.executable, *program]
+    agent = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
+    return [sys.executable, *agent, *program]
+
+
+@contextmanager
+def process_group(where: Place, device_kind: str, timeout_s: float = _TIMEOUT_S) -> Iterator[None]:
+    """Join the processes, by NCCL between GPUs and by gloo between CPUs; nothing to do for one alone.
+
+    Parameters
+    ----------
+    where
+        This process.
+    device_kind
+        ``cuda`` or ``cpu``.
+    timeout_s
+        After which a collective that does not end is given up. [s]
+    """
+    torch = torch_module()
+    if where.num_ranks > 1:
+        backend = "nccl" if device_kind == "cuda" else "gloo"
+        wait = timedelta(seconds=timeout_s)
+        torch.distributed.init_process_group(backend, rank=where.rank, world_size=where.num_ranks, timeout=wait)
+    try:
+        yield
+    finally:
+        if where.num_ranks > 1 and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
