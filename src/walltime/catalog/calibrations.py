@@ -143,11 +143,13 @@ class CalibrationRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
     def __post_init__(self) -> None:
         """All records are of the one machine."""
-        named = (self.accelerator.id, self.efficiency.accelerator, self.accelerator.usual_cluster, self.network.id)
-        named = (*named, self.cluster.id, self.cluster.accelerator, self.cluster.network)
-        named = (*named, self.kernels.accelerator, self.links.network)
-        if set(named) != {self.id}:
-            raise ValueError(f"every record is of {self.id!r}, not of {', '.join(sorted(set(named) - {self.id}))}")
+        named = {
+            *(self.accelerator.id, self.accelerator.usual_cluster, self.efficiency.accelerator, self.network.id),
+            *(self.cluster.id, self.cluster.accelerator, self.cluster.network),
+            *(self.kernels.accelerator, self.links.network),
+        }
+        if named != {self.id}:
+            raise ValueError(f"every record is of {self.id!r}, not of {', '.join(sorted(named - {self.id}))}")
         if len(self.links.level) != len(self.network.level):
             raise ValueError("`links` has as many levels as `network`")
 
