@@ -8,6 +8,8 @@ import datetime
 import functools
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -170,6 +172,23 @@ def calibration_files() -> dict[str, Path]:
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
 
 
+_registered: dict[str, CalibrationRecord] = {}
+
+
+@contextmanager
+def registered(record: CalibrationRecord) -> Iterator[None]:
+    """Have a calibration found by its id without a file: while it is being fitted, for example."""
+    before = _registered.get(record.id)
+    _registered[record.id] = record
+    try:
+        yield
+    finally:
+        if before is None:
+            del _registered[record.id]
+        else:
+            _registered[record.id] = before
+
+
 def calibration_record(calibration_id: str) -> CalibrationRecord | None:
     """Return the calibration of this id, None if there is none.
 
@@ -178,6 +197,8 @@ def calibration_record(calibration_id: str) -> CalibrationRecord | None:
     BadInput
         Its file is not a calibration; the message names the file and the field.
     """
+    if calibration_id in _registered:
+        return _registered[calibration_id]
     path = calibration_files().get(calibration_id)
     return None if path is None else read_calibration(path)
 
