@@ -14,6 +14,7 @@ from walltime.measure.kernel_rows import ATTENTION_OPS, LAUNCH, OOM, KernelRow
 from walltime.measure.kernels.calls import attention_backend, calls
 from walltime.measure.kernels.grid import WORD_BYTES, flop
 from walltime.measure.kernels.pool import Pool
+from walltime.measure.memory_errors import is_out_of_memory, shortened_message
 from walltime.measure.nvml import GpuState, PowerSampler, gpu_of
 from walltime.measure.records import PowerReading
 from walltime.measure.requirements import torch_module
@@ -28,7 +29,6 @@ _POWER_S = 1.0
 """For which a kernel runs again and again while its power is sampled: ten renewals of the sensor."""
 _SETTLE_S = 0.5
 """Before that, for which it runs unsampled: a GPU's power and clocks follow within some tenths of a second."""
-_MESSAGE_LENGTH = 200
 
 
 @dataclass(frozen=True)
@@ -117,20 +117,8 @@ def _prepared(point: KernelRow, pool: Pool, session: Session) -> tuple[list[Call
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        return [], _shortened(str(error))
+        return [], shortened_message(error)
     return launches, None
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory did not do: of a GPU, or of the host."""
-    if isinstance(error, MemoryError | torch_module().OutOfMemoryError):
-        return True
-    return "can't allocate memory" in str(error) or "not enough memory" in str(error)
-
-
-def _shortened(message: str) -> str:
-    text = " ".join(message.split())
-    return text if len(text) <= _MESSAGE_LENGTH else f"{text[: _MESSAGE_LENGTH - 3]}..."
 
 
 def _too_large(point: KernelRow, session: Session) -> str | None:
