@@ -45,16 +45,6 @@ def budget_s(text: str | None) -> float | None:
     return None if text is None else parse_quantity(text, "seconds", "budget")
 
 
-def check_csv(path: Path | None) -> None:
-    """Refuse a place that no file can be written to, before anything is measured for it."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise BadInput(f"--csv {str(path)!r} is a folder. Valid: a file, for example {path / 'rows.csv'}.")
-    if not path.absolute().parent.is_dir():
-        raise BadInput(f"--csv {str(path)!r}: there is no folder {str(path.parent)!r}.")
-
-
 def to_be_started(nproc: int | None) -> int | None:
     """Return how many processes to start, None if this is one of them already or the only one.
 

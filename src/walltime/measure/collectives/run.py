@@ -150,6 +150,8 @@ def _prepared(point: CollectiveRow, ring: Ring, together: Together) -> tuple[Ope
     if problem:
         return None, problem
     try:
+        if together.device.kind == "cuda":
+            torch_module().cuda.empty_cache()  # smaller buffers do not make room for larger ones by themselves
         return operation(point.collective, size, point.dtype, ring, together.device.torch_name), None
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
