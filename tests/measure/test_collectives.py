@@ -126,13 +126,30 @@ def test_a_time_is_the_mean_of_many_calls(monkeypatch):
     assert row.busbw_gb_per_s == pytest.approx(1.5 * row.algbw_gb_per_s) == pytest.approx(1.5 * 64 / 3e-3 / 1e9)
 
 
-def test_a_wrong_result_has_no_time_and_ends_its_ladder(monkeypatch):
+def test_a_wrong_result_has_no_time(monkeypatch):
     fake_operation(monkeypatch, right=False)
-    ladder = run.Ladder(Shape("whole", 1, 1, 1, 1), [alone(), alone(size_bytes=128)])
+    ladder = run.Ladder(Shape("whole", 1, 1, 1, 1), [alone()])
     rows = list(run._climbed(ladder, RING, TOGETHER, 1.0))
     assert [row.status for row in rows] == ["wrong"]
     assert rows[0].time_s is None
     assert NOT_FOR_FITS in rows[0].notes
+
+
+def test_sizes_are_spread_before_the_gaps_are_filled(monkeypatch):
+    points = [alone(size_bytes=2**power) for power in range(9)]
+    order = [row.size_bytes for row in run.spread(points)]
+    assert order == [1, 16, 256, 8, 128, 4, 64, 2, 32]
+    for number in range(6):
+        assert sorted(run.spread(points[:number]), key=lambda row: row.size_bytes) == points[:number]
+
+
+def test_nothing_larger_than_what_did_not_fit_is_tried(monkeypatch):
+    fake_operation(monkeypatch)
+    monkeypatch.setattr(run, "host_memory_bytes", lambda key: 2 * 64)
+    ladder = run.Ladder(Shape("whole", 1, 1, 1, 1), [alone(size_bytes=2**power) for power in range(9)])
+    rows = list(run._climbed(ladder, RING, TOGETHER, 1e6))
+    assert {row.size_bytes for row in rows if row.status == "ok"} == {1, 2, 4, 8, 16, 32}
+    assert {row.size_bytes for row in rows if row.status == "oom"} == {64, 128, 256}
 
 
 def test_running_out_of_memory_is_a_result(monkeypatch):

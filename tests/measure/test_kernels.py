@@ -254,7 +254,7 @@ def test_power_and_clocks_stand_beside_each_kernel(monkeypatch):
     held = []
     monkeypatch.setattr(run, "_MOST_POINT_S", 0.01)
     monkeypatch.setattr(run, "gpu_of", lambda device: "handle")
-    monkeypatch.setattr(run, "hold", lambda launches, device, time_s: held.append(time_s))
+    monkeypatch.setattr(run, "hold", lambda launches, device, time_s, once_s: held.append(time_s))
     monkeypatch.setattr(run, "PowerSampler", Sampler)
     row = measured().rows[0]
     assert (row.power_w, row.clock_mhz, row.memory_clock_mhz, row.temperature_c) == (512, 1755, 2619, 61)
