@@ -17,11 +17,14 @@ class Attention(nn.Module):
     ----------
     first_head
         Of the heads that this rank computes.
+    repeats_keys
+        Whether keys and values are copied for the queries that share them, as ring attention wants them.
     """
 
-    def __init__(self, model: Transformer, window: int, tables: Tables) -> None:
+    def __init__(self, model: Transformer, window: int, tables: Tables, *, repeats_keys: bool = False) -> None:
         super().__init__()
         self.model, self.window, self.tables, self.first_head = model, window, tables, 0
+        self.repeats_keys = repeats_keys
         width = model.num_heads * model.head_dim
         self.query = _projection(model, width, model.q_lora_rank, bias=model.qkv_bias)
         self._add_keys_and_values(model)
@@ -48,20 +51,22 @@ class Attention(nn.Module):
         if self.query_norm is not None and self.key_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
         if model.position == "rotary":
-            table = self.tables.rotary(x.shape[1], model.head_dim, x.device)
+            table = self.tables.rotary(model.head_dim, x.device)
             q, k = rotated(q, table), rotated(k, table)
         return q, k, v
 
     def _mixed(self, q: Any, k: Any, v: Any) -> Any:
         """Return values mixed by attention, (batch, heads, seq_len, width)."""
-        seq_len, grouped = q.shape[2], k.shape[1] < q.shape[1]
+        if self.repeats_keys:
+            k, v = (each.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for each in (k, v))
+        grouped = k.shape[1] < q.shape[1]
         if self.sinks is not None:
-            return _with_sinks(q, k, v, self.sinks, self.tables.band(seq_len, self.window, q.device))
+            return _with_sinks(q, k, v, self.sinks, self.tables.band(self.window, q.device))
         if self.model.position == "alibi":
             heads = range(self.first_head, self.first_head + q.shape[1])
-            mask = self.tables.alibi(seq_len, heads, self.model.num_heads, self.window, q)
-        elif 0 < self.window < seq_len:
-            mask = self.tables.band(seq_len, self.window, q.device)
+            mask = self.tables.alibi(heads, self.model.num_heads, self.window, q)
+        elif 0 < self.window < self.tables.seq_len:
+            mask = self.tables.band(self.window, q.device)
         else:
             return functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
@@ -81,7 +86,7 @@ class LatentAttention(Attention):
         """Return queries, keys and values, (batch, seq_len, heads, width) each."""
         model, rotary = self.model, self.model.qk_rope_head_dim
         plain = model.head_dim - rotary
-        table = self.tables.rotary(x.shape[1], rotary, x.device)
+        table = self.tables.rotary(rotary, x.device)
         q_plain, q_rotary = self.query(x).unflatten(2, (-1, model.head_dim)).split([plain, rotary], dim=-1)
         latent, k_rotary = self.latent(x).split([model.kv_lora_rank, rotary], dim=-1)
         expanded = self.expand(self.latent_norm(latent)).unflatten(2, (-1, plain + model.value_dim))

@@ -67,23 +67,24 @@ class Embedding(nn.Module):
 
 
 class Tables:
-    """Rotary tables and masks, made once on their device and shared by all layers."""
+    """Rotary tables and masks for sequences of a length, made once on their device and shared by all layers."""
 
-    def __init__(self) -> None:
+    def __init__(self, seq_len: int) -> None:
+        self.seq_len = seq_len
         self._made: dict[tuple[Any, ...], Any] = {}
 
-    def rotary(self, seq_len: int, width: int, device: Any) -> Any:
+    def rotary(self, width: int, device: Any) -> Any:
         """Return cosines and sines stacked, (2, seq_len, width / 2)."""
-        return self._once(("rotary", seq_len, width, device), lambda: _rotary(seq_len, width, device))
+        return self._once(("rotary", width, device), lambda: _rotary(self.seq_len, width, device))
 
-    def band(self, seq_len: int, window: int, device: Any) -> Any:
+    def band(self, window: int, device: Any) -> Any:
         """Return which earlier tokens each may see, (seq_len, seq_len)."""
-        return self._once(("band", seq_len, window, device), lambda: _band(seq_len, window, device))
+        return self._once(("band", window, device), lambda: _band(self.seq_len, window, device))
 
-    def alibi(self, seq_len: int, heads: range, num_heads: int, window: int, like: Any) -> Any:
+    def alibi(self, heads: range, num_heads: int, window: int, like: Any) -> Any:
         """Return what linear biases add to the scores of some heads, masked, (heads, seq_len, seq_len)."""
-        key = ("alibi", seq_len, heads, window, like.device, like.dtype)
-        return self._once(key, lambda: _alibi(seq_len, heads, num_heads, window, like))
+        key = ("alibi", heads, window, like.device, like.dtype)
+        return self._once(key, lambda: _alibi(self.seq_len, heads, num_heads, window, like))
 
     def _once(self, key: tuple[Any, ...], make: Any) -> Any:
         if key not in self._made:

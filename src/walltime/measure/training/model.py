@@ -12,7 +12,7 @@ from walltime.measure.training.attention import Attention, LatentAttention
 from walltime.measure.training.experts import Mixture
 from walltime.measure.training.layers import Embedding, Mlp, Norm, Tables
 from walltime.plan import Plan
-from walltime.workload import Transformer
+from walltime.workload import Training, Transformer
 
 _BEFORE_AND_AFTER = 4  # norms of a layer that norms what attention and MLP return, too
 _EVERY = 2  # of the matrix products of a layer, selective recomputation keeps every second
@@ -27,12 +27,12 @@ class Block(nn.Module):
         What the backward pass computes again: ``none``, ``selective`` or ``full``.
     """
 
-    def __init__(self, model: Transformer, index: int, tables: Tables, recompute: str = "none") -> None:
+    def __init__(self, model: Transformer, index: int, tables: Tables, plan: Plan) -> None:
         super().__init__()
-        self.recompute = recompute
+        self.recompute = recompute_of(plan, index, model.num_layers)
         kind = LatentAttention if model.is_latent else Attention
         self.attention_norm = Norm(model.d_model, model)
-        self.attention = kind(model, window_of(model, index), tables)
+        self.attention = kind(model, window_of(model, index), tables, repeats_keys=plan.cp > 1)
         self.mlp_norm = Norm(model.d_model, model) if model.norms_per_layer > 1 else None
         dense = not model.is_moe or index < model.num_dense_layers
         self.mlp: nn.Module = Mlp(model, model.d_ff, bias=model.mlp_bias) if dense else Mixture(model)
@@ -68,14 +68,15 @@ class Decoder(nn.Module):
         By their number in the whole model, so that a parameter is called the same in any plan.
     """
 
-    def __init__(self, model: Transformer, plan: Plan, indices: Sequence[int] | None = None) -> None:
+    def __init__(self, training: Training, plan: Plan, indices: Sequence[int] | None = None) -> None:
         super().__init__()
+        model = training.model
         every = range(model.num_layers)
         indices = every if indices is None else indices
-        self.tables = Tables()
+        self.model = model
+        self.tables = Tables(training.seq_len)
         vocab_size = padded_vocab(model, plan)
-        kinds = {i: recompute_of(plan, i, model.num_layers) for i in indices}
-        blocks = {str(i): Block(model, i, self.tables, kind) for i, kind in kinds.items()}
+        blocks = {str(i): Block(model, i, self.tables, plan) for i in indices}
         self.embedding = Embedding(model, vocab_size) if 0 in indices else None
         self.layers = nn.ModuleDict(blocks)
         last = every[-1] in indices
@@ -88,6 +89,13 @@ class Decoder(nn.Module):
         """Make the output layer's matrix the embedding table, if the model's is."""
         if self.is_tied and self.embedding is not None and self.head is not None:
             self.head.weight = self.embedding.tokens.weight
+
+    def rotary_table(self, device: Any) -> Any:
+        """Return the table of positions that all layers share; None where the model has none."""
+        model = self.model
+        if model.position != "rotary":
+            return None
+        return self.tables.rotary(model.qk_rope_head_dim or model.head_dim, device)
 
     def forward(self, x: Any) -> Any:
         """Return states of tokens or of the states before, (batch, seq_len, d_model), or logits after the last."""

@@ -26,7 +26,7 @@ def decoders(request: TrainRequest, mesh: Mesh, device: Any) -> list[Decoder]:
 def _decoder(request: TrainRequest, mesh: Mesh, device: Any, indices: range) -> Decoder:
     plan = request.plan
     with torch.device("meta"):
-        decoder = Decoder(request.training.model, plan, indices)
+        decoder = Decoder(request.training, plan, indices)
     if plan.tp > 1:
         split_over_ranks(decoder, mesh.along("tp"), sequence_parallel=plan.sequence_parallel)
     if request.compiled:
