@@ -54,6 +54,8 @@ class StepParts:
         The rest.
     communication_by_kind_s, exposed_by_kind_s
         The same by kind of collective (``all_gather``, ``send_recv``); kinds may overlap, so they need not add up.
+    exposed_by_group_s
+        The same by the name of the ranks that take part (``mesh_tp``), where a trace tells it.
     num_steps
         Steps that this is the mean of.
     """
@@ -65,6 +67,7 @@ class StepParts:
     idle_s: float
     communication_by_kind_s: Mapping[str, float] = field(default_factory=dict)
     exposed_by_kind_s: Mapping[str, float] = field(default_factory=dict)
+    exposed_by_group_s: Mapping[str, float] = field(default_factory=dict)
     num_steps: int = 1
 
 
