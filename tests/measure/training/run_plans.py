@@ -1,6 +1,6 @@
 """Run by torchrun: train the tiny model under every plan of as many ranks; write losses and sizes of gradients.
 
-    torchrun --nproc-per-node 2 run_plans.py OUT.json
+torchrun --nproc-per-node 2 run_plans.py OUT.json
 """
 
 import json
