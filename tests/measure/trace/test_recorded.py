@@ -1,6 +1,7 @@
 """Traces that two gloo processes recorded (record.py beside this file), against a count moment by moment."""
 
 import gzip
+import itertools
 import json
 import re
 from pathlib import Path
@@ -40,7 +41,7 @@ def counted(path):
     found = []
     for begin, end in steps:
         compute = exposed = communication = 0.0
-        for left, right in zip(edges, edges[1:], strict=False):
+        for left, right in itertools.pairwise(edges):
             middle = (left + right) / 2
             if not begin < middle < end:
                 continue
