@@ -15,10 +15,12 @@ elapsed time per iteration (ms): 2100.0 | throughput per GPU (TFLOP/s/GPU): 390.
 global batch size:   128 | lm loss: 1.050000E+01 |
  [2026-01-02 03:04:25] iteration       15/     100 | consumed samples:         1920 | \
 elapsed time per iteration (ms): 2000.0 | throughput per GPU (TFLOP/s/GPU): 400.0 | \
-energy per GPU (J/iter/GPU): 1200.0 | power per GPU (W/GPU): 600.0 | learning rate: 1.0E-05 | global batch size:   128 | lm loss: 1.000000E+01 |
+energy per GPU (J/iter/GPU): 1200.0 | power per GPU (W/GPU): 600.0 | \
+learning rate: 1.0E-05 | global batch size:   128 | lm loss: 1.000000E+01 |
 15: [2026-01-02 03:04:35] iteration       20/     100 | consumed samples:         2560 | \
 elapsed time per iteration (ms): 2002.0 | throughput per GPU (TFLOP/s/GPU): 401.0 | \
-energy per GPU (J/iter/GPU): 1220.0 | power per GPU (W/GPU): 610.0 | learning rate: 1.0E-05 | global batch size:   128 | lm loss: 9.500000E+00 |
+energy per GPU (J/iter/GPU): 1220.0 | power per GPU (W/GPU): 610.0 | \
+learning rate: 1.0E-05 | global batch size:   128 | lm loss: 9.500000E+00 |
 """
 
 TORCHTITAN = """\
