@@ -104,6 +104,10 @@ class TrainResult:
         What it ran on and with, `walltime.measure.environment`.
     message
         What the device said when it ran out of memory.
+    device, num_ranks_per_node
+        The accelerator as it calls itself, and how many of them a node has.
+    framework, attention
+        The software with its version, and what computes attention: ``sdpa`` or ``unfused``.
     """
 
     request: TrainRequest
@@ -115,3 +119,7 @@ class TrainResult:
     memory_bytes: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     message: str = ""
+    device: str = ""
+    num_ranks_per_node: int = 1
+    framework: str = ""
+    attention: str = ""
