@@ -63,18 +63,13 @@ def check_plan(plan: Plan, training: Training, cluster: Cluster) -> None:
     Narayanan et al. (2021), section 2.2, for interleaving; Liu et al. (2024), DeepSeek-V3, section 3.2.1, for
     DualPipe, whose stages and microbatches must be even.
     """
-    check_division(plan, training)
-    _check_cluster(plan, cluster)
-
-
-def check_division(plan: Plan, training: Training) -> None:
-    """Refuse a plan as `check_plan` does, on whatever cluster."""
     _check_choices(plan)
     _check_tensor(plan, training.model)
     _check_context(plan, training)
     _check_experts(plan, training.model)
     _check_batch(plan, training)
     _check_pipeline(plan, training)
+    _check_cluster(plan, cluster)
 
 
 def num_microbatches(plan: Plan, training: Training) -> int:

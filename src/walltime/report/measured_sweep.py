@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from walltime.measure.sweep.expansion import Expansion
+from walltime.measure.sweep.expansion import ONE_IS_NONE, Expansion
 from walltime.measure.sweep.journal import STATUSES, Record
 from walltime.measure.sweep.points import LeftOut, Point
 from walltime.report.terminal import table
@@ -37,7 +37,7 @@ def _points_table(points: Sequence[Point], records: Records) -> str:
         [
             point.id,
             format_count(point.num_gpus),
-            *(_cell(point.options.get(name)) for name in shown),
+            *(_cell(point.options.get(name, 1 if name in ONE_IS_NONE else None)) for name in shown),
             *([str(point.repeat + 1)] if repeats else []),
             *_outcome(records.get(point.id)),
         ]
@@ -113,10 +113,11 @@ def _options_text(options: Mapping[str, Any]) -> str:
 def point_text(point: Point, record: Record) -> str:
     """Return one line on a point that has just finished."""
     degrees = ", ".join(f"{name} {point.options[name]}" for name in _ALWAYS if name in point.options)
+    repeated = f", repeat {point.repeat + 1}" if point.repeat else ""
     status, step, _, took = _outcome(record)
     said = [status, f"{step} a step" if record.status == "ok" and step != "-" else "", f"took {took}"]
     tail = f": {record.message}" if record.message and not record.is_measured else ""
-    return f"{point.id}  {point.num_gpus} gpus, {degrees}: {', '.join(filter(None, said))}{tail}"
+    return f"{point.id}  gpus {point.num_gpus}, {degrees}{repeated}: {', '.join(filter(None, said))}{tail}"
 
 
 def plan_text(expansion: Expansion, commands: Sequence[Sequence[str]], records: Records) -> str:

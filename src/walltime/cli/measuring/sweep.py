@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from walltime.cli.common import emit_json, json_option
-from walltime.cli.measuring.sweep_points import check_point, train_flags
+from walltime.cli.measuring.sweep_points import point_check, train_flags
 from walltime.measure.requirements import torch_module
 from walltime.measure.sweep.durable import make_folder, write_whole
 from walltime.measure.sweep.expansion import Expansion, expand
@@ -55,7 +55,7 @@ def command(
     _check_modes(dry_run=dry_run, retry_failed=retry_failed, sbatch=sbatch, collect=is_collect)
     flags = train_flags()
     sweep = read_sweep(file, flags)
-    expansion = expand(sweep, check_point)
+    expansion = expand(sweep, point_check())
     folder = Folder(out or file.with_suffix(""))
     if folder.path.exists() and not folder.path.is_dir():
         raise BadInput(f"--out {str(folder.path)!r} is a file. Valid: a folder, made if it is not there.")
@@ -122,7 +122,7 @@ def _show_plan(
 ) -> None:
     """Print the points and their commands."""
     command_of = train_command(flags)
-    commands = [list(command_of(point, folder.result(point.id))) for point in expansion.points]
+    commands = [list(command_of(point, folder.result(point.id).absolute())) for point in expansion.points]
     records = Journal(folder.journal, mend=False).records
     if as_json:
         document = sweep_json(expansion, records)
@@ -164,7 +164,8 @@ def _say_if_failed(expansion: Expansion, records: Mapping[str, Record], folder: 
 
 def _next(sweep: Sweep, folder: Folder, expansion: Expansion, records: Mapping[str, Record], jobs: Path | None) -> str:
     """Return the next useful command."""
-    again = f"walltime measure sweep {sweep.path} --out {folder.path}"
+    place = "" if folder.path == sweep.path.with_suffix("") else f" --out {folder.path}"
+    again = f"walltime measure sweep {sweep.path}{place}"
     if jobs is not None:
         return f"next: bash {jobs / 'submit.sh'}, and when the jobs have ended {again} --collect"
     number = counts(expansion, records)

@@ -1,6 +1,7 @@
 """From a sweep's tables to its points: every combination, resolved and checked, each once."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ from walltime.units import shortened
 _SAYING_THE_SAME = ((BATCH, "batch_tokens", LOCAL_BATCH), (GPUS, "dp"))
 """Fields of which a table's replaces the base's."""
 _DEGREES = ("tp", "cp", "pp")
-_ONE_IS_NONE = ("tp", "cp", "pp", "ep", "etp", "vpp", "micro_batch")
+ONE_IS_NONE = ("tp", "cp", "pp", "ep", "etp", "vpp", "micro_batch")
 """Degrees whose 1 is the same as leaving them out."""
 MOST_POINTS = 100_000
 """More than anybody measures: a slip, refused before it fills the memory."""
@@ -60,21 +61,23 @@ def expand(sweep: Sweep, check: Check) -> Expansion:
 
 
 def _all_combinations(sweep: Sweep) -> Iterator[tuple[Table, dict[str, Any]]]:
-    combinations = ((table, options) for table in sweep.tables for options in _combinations(sweep, table))
-    for count, combination in enumerate(combinations):
-        if count * sweep.repeat >= MOST_POINTS:
-            raise BadInput(f"{sweep.path}: more than {MOST_POINTS:,} points.")
-        yield combination
+    count = 0
+    for table in sweep.tables:
+        fixed, axes = _fixed_and_axes(sweep, table)
+        count += math.prod(map(len, axes.values()))
+        if count * sweep.repeat > MOST_POINTS:
+            raise BadInput(f"{sweep.path}: {table.name}: more than {MOST_POINTS:,} points.")
+        for values in itertools.product(*axes.values()):
+            combination = fixed | dict(zip(axes, values, strict=True))
+            if table.kind != "model-parallel" or _is_wanted(combination, table):
+                yield table, combination
 
 
-def _combinations(sweep: Sweep, table: Table) -> Iterator[dict[str, Any]]:
+def _fixed_and_axes(sweep: Sweep, table: Table) -> tuple[dict[str, Any], Mapping[str, list[Any]]]:
+    """Return what all points of a table share, and the lists whose product they are."""
     base = _without_rivals(sweep.base, {**table.fixed, **table.axes})
     fixed = base | dict(table.fixed)
-    axes = _model_parallel_axes(fixed, table) if table.kind == "model-parallel" else table.axes
-    for values in itertools.product(*axes.values()):
-        combination = fixed | dict(zip(axes, values, strict=True))
-        if table.kind != "model-parallel" or _is_wanted(combination, table):
-            yield combination
+    return fixed, _model_parallel_axes(fixed, table) if table.kind == "model-parallel" else table.axes
 
 
 def _without_rivals(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,9 +110,10 @@ def _point(options: Mapping[str, Any], table: str) -> Point:
     if MODEL not in options:
         raise BadInput("model is not given. Valid: model = a name, a config.json or a TOML file, under [base].")
     num_gpus, dp = _degrees(options)
-    own = {name: value for name, value in options.items() if name not in (GPUS, LOCAL_BATCH, "dp")}
-    resolved = {name: value for name, value in own.items() if not (name in _ONE_IS_NONE and str(value) == "1")}
-    resolved |= {"dp": dp} | _batch(options, dp)
+    own = {name: value for name, value in options.items() if name not in (GPUS, LOCAL_BATCH, "dp", *ONE_IS_NONE)}
+    degrees = {name: _whole(options, name) for name in ONE_IS_NONE if name in options}
+    degrees = {name: degree for name, degree in degrees.items() if degree > 1}
+    resolved = own | degrees | {"dp": dp} | _batch(options, dp)
     ordered = dict(sorted(resolved.items()))
     return Point(point_id(num_gpus, ordered, 0), num_gpus, ordered, tables=(table,))
 

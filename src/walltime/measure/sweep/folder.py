@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from walltime.measure.environment import environments_file
 from walltime.measure.sweep.durable import cannot_write, make_folder, write_json, write_whole
 from walltime.measure.sweep.journal import Journal, Record
 from walltime.measure.sweep.points import Point
@@ -89,10 +90,16 @@ class Folder:
             yield descriptor
 
     def write_rows(self, journal: Journal, points: Sequence[Point]) -> None:
-        """Write the measured rows: those of the file's points in its order, then those of earlier files."""
+        """Write the measured rows: those of the file's points in its order, then those of earlier files.
+
+        What they were measured on stands beside them, by the id that rows have.
+        """
         order = {point.id: index for index, point in enumerate(points)}
         measured = [record for record in journal.records.values() if record.is_measured]
         ordered = sorted(measured, key=lambda record: order.get(record.id, len(order)))
+        environments = {str(record.environment.get("id")): record.environment for record in reversed(ordered)}
+        environments.pop("None", None)
+        write_json(environments_file(self.rows), environments)
         write_whole(self.rows, _csv([_row(record) for record in ordered]).encode())
 
     def earlier_points(self) -> set[str] | None:
@@ -108,11 +115,9 @@ class Folder:
 
 
 def _row(record: Record) -> Mapping[str, Any]:
-    """Return the row of a point, which says where it comes from unless it does so already."""
-    row = dict(record.row)
-    if not row.get("source_ref"):
-        row["source_ref"] = f"point {record.id}"
-    return row
+    """Return the row of a point, which says that it is one."""
+    said = str(record.row.get("source_ref") or "")
+    return {**record.row, "source_ref": ", ".join(filter(None, [said, f"point {record.id}"]))}
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:

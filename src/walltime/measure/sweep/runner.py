@@ -157,7 +157,7 @@ def _longest_end_s(how: Running) -> float:
 
 def _measured(point: Point, folder: Folder, how: Running) -> Record:
     """Run a point until it is measured or its attempts are used up."""
-    log, result = folder.log(point.id), folder.result(point.id)
+    log, result = folder.log(point.id), folder.result(point.id).absolute()
     log.unlink(missing_ok=True)
     command = how.command(point, result)
     for attempt in range(1, how.retries + 2):
