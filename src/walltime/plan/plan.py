@@ -18,8 +18,8 @@ SHARDINGS: tuple[Sharding, ...] = ("ddp", "zero1", "zero2", "zero3")
 """What data-parallel ranks share out: nothing, optimizer state, gradients too, parameters too (FSDP)."""
 Recompute = Literal["none", "selective", "full"]
 RECOMPUTES: tuple[Recompute, ...] = ("none", "selective", "full")
-Precision = Literal["bf16", "fp16", "fp8", "fp8-block", "mxfp8", "nvfp4"]
-PRECISIONS: tuple[Precision, ...] = ("bf16", "fp16", "fp8", "fp8-block", "mxfp8", "nvfp4")
+Precision = Literal["bf16", "fp16", "fp8", "fp8-block", "mxfp8", "nvfp4", "fp32"]
+PRECISIONS: tuple[Precision, ...] = ("bf16", "fp16", "fp8", "fp8-block", "mxfp8", "nvfp4", "fp32")
 """Number format of the linear layers' matmuls; ``fp8`` is scaled by tensor, ``fp8-block`` and the others by block."""
 ContextAlgorithm = Literal["ring", "all-to-all"]
 CONTEXT_ALGORITHMS: tuple[ContextAlgorithm, ...] = ("ring", "all-to-all")
