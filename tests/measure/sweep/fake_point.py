@@ -1,4 +1,4 @@
-"""A point that takes milliseconds: ``fake_point.py BEHAVIOUR RESULT`` behaves so, and writes a result as a point does."""
+"""A point that takes milliseconds: ``fake_point.py BEHAVIOUR RESULT`` behaves so, and writes what a point writes."""
 
 import json
 import os

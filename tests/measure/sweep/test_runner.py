@@ -67,7 +67,13 @@ def test_every_point_is_recorded_as_it_ended(tmp_path):
         ("ok", 1, 1),  # its result was whole
     ]
     assert [record.message for record in recorded(tmp_path)] == [
-        *("", "", "exit code 7", "killed by SIGKILL", "exit code 2: tp=3 does not divide num_heads=8."),
+        *(
+            "",
+            "",
+            "exit code 7: something went wrong",
+            "killed by SIGKILL",
+            "exit code 2: tp=3 does not divide num_heads=8.",
+        ),
         *("ended without a result", "ended without a result", ""),
     ]
     assert recorded(tmp_path)[2].last_lines == ("something went wrong",) * 2
@@ -155,7 +161,7 @@ def test_killing_one_rank_ends_the_point_with_a_clear_record(tmp_path):
     os.kill(int(place.read_text().split()[1]), signal.SIGKILL)
     sweep.join(60)
     (record,) = recorded(tmp_path)
-    assert (record.status, record.exit_code, record.message) == ("failed", 1, "exit code 1")
+    assert (record.status, record.exit_code, record.message) == ("failed", 1, "exit code 1: rank died")
     assert record.last_lines == ("rank died",)
 
 

@@ -1,6 +1,5 @@
 """``walltime measure sweep``: many training runs, one after another, whatever happens to one of them."""
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,7 @@ from typing import Any
 import click
 
 from walltime.cli.common import emit_json, json_option
-from walltime.cli.measuring.sweep_points import point_check, train_flags
-from walltime.measure.requirements import torch_module
+from walltime.cli.measuring.sweep_points import point_check, too_large_here, train_flags
 from walltime.measure.sweep.durable import make_folder, write_whole
 from walltime.measure.sweep.expansion import Expansion, expand
 from walltime.measure.sweep.flags import Flags
@@ -78,7 +76,7 @@ def command(
         for note in notes:
             click.echo(f"note: {note}", err=True)
         click.echo(sweep_text(expansion, records))
-        click.echo(f"\n{_next(sweep, folder, expansion, records, sbatch)}")
+        click.echo(f"\n{_next(sweep, folder, counts(expansion, records), sbatch)}")
     if sbatch is None:
         _say_if_failed(expansion, records, folder)
 
@@ -105,16 +103,19 @@ def _notes(folder: Folder, expansion: Expansion) -> list[str]:
 
 def _run(sweep: Sweep, points: Sequence[Point], folder: Folder, flags: Flags, *, retry_failed: bool) -> list[str]:
     """Run what is not recorded, with a line for each point on standard error; return what there is to note."""
-    if importlib.util.find_spec("torch") is None:
-        torch_module()  # which says so
-    how = Running(train_command(flags), sweep.timeout_s, sweep.retries, retry_failed=retry_failed)
+    records = Journal(folder.journal, mend=False).records
+    too_large = too_large_here([point for point in points if point.id not in records])
+    how = Running(
+        train_command(flags), sweep.timeout_s, sweep.retries, retry_failed=retry_failed, not_here=too_large.keys()
+    )
     progress = run_sweep(points, folder, how, _say)
-    return [f"{progress.before} points were recorded before"] if progress.before else []
+    said = {"were recorded before": progress.before, "had finished without being recorded": progress.adopted}
+    notes = [f"{count} points {words}" for words, count in said.items() if count]
+    return [*notes, *(f"{name} is not run here: {reason}" for name, reason in too_large.items())]
 
 
 def _say(progress: Progress, point: Point, record: Record) -> None:
-    done = progress.before + len(progress.done)
-    click.echo(f"[{done}/{progress.total}] {point_text(point, record)}", err=True)
+    click.echo(f"[{len(progress.done)}/{progress.total}] {point_text(point, record)}", err=True)
 
 
 def _show_plan(
@@ -162,13 +163,12 @@ def _say_if_failed(expansion: Expansion, records: Mapping[str, Record], folder: 
         )
 
 
-def _next(sweep: Sweep, folder: Folder, expansion: Expansion, records: Mapping[str, Record], jobs: Path | None) -> str:
+def _next(sweep: Sweep, folder: Folder, number: Mapping[str, int], jobs: Path | None) -> str:
     """Return the next useful command."""
     place = "" if folder.path == sweep.path.with_suffix("") else f" --out {folder.path}"
     again = f"walltime measure sweep {sweep.path}{place}"
     if jobs is not None:
         return f"next: bash {jobs / 'submit.sh'}, and when the jobs have ended {again} --collect"
-    number = counts(expansion, records)
     if number["failed"] or number["timeout"]:
         return f"next: {again} --retry-failed"
     return f"next: walltime validate {folder.rows}" if number["ok"] else f"next: {again}"

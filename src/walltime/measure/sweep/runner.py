@@ -2,10 +2,8 @@
 
 import datetime
 import json
-import re
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,16 +13,13 @@ from walltime.measure.sweep.flags import Flags, train_arguments
 from walltime.measure.sweep.folder import Folder
 from walltime.measure.sweep.guard import KILL_WAIT_S
 from walltime.measure.sweep.journal import MEASURED, Journal, Record, Status
+from walltime.measure.sweep.logs import cause, ended, last_lines, refusal
 from walltime.measure.sweep.points import Point
 from walltime.measure.sweep.processes import GRACE_S, Ending, end_leftovers, run_guarded
 from walltime.signals import terminable
 
 Command = Callable[[Point, Path], Sequence[str]]
 """The command of a point, which writes its result to a file."""
-
-_NUM_LAST_LINES = 12
-_LAST_BYTES = 16384  # of a log, in which the last lines are looked for
-_OURS = re.compile(r"(?:\[[^\]]*\]:\s*)?walltime: (.+)")  # torchrun may put the rank in front
 
 
 @dataclass(frozen=True)
@@ -41,6 +36,8 @@ class Running:
         How often one that failed is tried again.
     retry_failed
         Whether points that failed, or took too long, in an earlier run are run again.
+    not_here
+        Ids of points that are not run on this machine.
     """
 
     command: Command
@@ -48,6 +45,7 @@ class Running:
     retries: int = 0
     retry_failed: bool = False
     grace_s: float = GRACE_S
+    not_here: Collection[str] = ()
 
 
 @dataclass
@@ -57,16 +55,16 @@ class Progress:
     Attributes
     ----------
     total
-        Points of the file.
+        Points that are run.
     before
-        Of them, recorded when the run began.
+        Points that were recorded when the run began.
     adopted
         Results that were found without a line in the journal.
     done
         Records of this run.
     """
 
-    total: int
+    total: int = 0
     before: int = 0
     adopted: int = 0
     done: list[Record] = field(default_factory=list)
@@ -110,9 +108,10 @@ def run_sweep(points: Sequence[Point], folder: Folder, how: Running, watch: Watc
             end_leftovers(folder.path)
         journal = Journal(folder.journal)
         folder.write_points(points)
-        progress = Progress(len(points), adopted=adopt(points, folder, journal))
-        waiting = [point for point in points if _is_waiting(journal.records.get(point.id), how)]
-        progress.before = len(points) - len(waiting)
+        progress = Progress(before=sum(point.id in journal.records for point in points))
+        progress.adopted = adopt(points, folder, journal)
+        waiting = [point for point in points if _is_waiting(point, journal.records.get(point.id), how)]
+        progress.total = len(waiting)
         folder.write_rows(journal, points)
         for point in waiting:
             record = _measured(point, folder, how)
@@ -146,8 +145,9 @@ def adopt(points: Sequence[Point], folder: Folder, journal: Journal) -> int:
     return adopted
 
 
-def _is_waiting(record: Record | None, how: Running) -> bool:
-    return record is None or (how.retry_failed and not record.is_measured)
+def _is_waiting(point: Point, record: Record | None, how: Running) -> bool:
+    wanted = record is None or (how.retry_failed and not record.is_measured)
+    return wanted and point.id not in how.not_here
 
 
 def _longest_end_s(how: Running) -> float:
@@ -175,7 +175,7 @@ def _measured(point: Point, folder: Folder, how: Running) -> Record:
         if content is not None:
             return _finished(point, content, **seen)
         record = _failed(point, ending, how, log, seen)
-        if record.status == "timeout" or _refusal(record.last_lines):
+        if record.status == "timeout" or refusal(record.last_lines):
             break
     return record
 
@@ -204,13 +204,8 @@ def _finished(point: Point, content: Mapping[str, Any], **seen: Any) -> Record:
 def _failed(point: Point, ending: Ending, how: Running, log: Path, seen: Mapping[str, Any]) -> Record:
     status: Status = "timeout" if ending.ended == "timeout" else "failed"
     lines = last_lines(log)
-    message = ": ".join(filter(None, [_what_happened(ending, how.timeout_s), _refusal(lines)]))
+    message = ": ".join(filter(None, [_what_happened(ending, how.timeout_s), cause(lines)]))
     return Record(point.id, point.request(), status, **seen, message=message, last_lines=tuple(lines))
-
-
-def _refusal(lines: Sequence[str]) -> str:
-    """Return the line by which walltime itself refused, which another attempt would not change; empty without."""
-    return next((match[1] for line in reversed(lines) if (match := _OURS.fullmatch(line))), "")
 
 
 def _what_happened(ending: Ending, timeout_s: float) -> str:
@@ -225,29 +220,9 @@ def _happened(ending: Ending, timeout_s: float) -> Iterator[str]:
         yield f"could not be started: {ending.message}"
     elif ending.ended != "exited":
         yield {"stopped": "stopped from outside", "orphaned": "ended with its sweep"}.get(ending.ended, "killed")
-    elif code is not None and code < 0:
-        yield f"killed by {_signal_name(-code)}"
     elif code:
-        yield f"exit code {code}"
+        yield ended(code)
     else:
         yield "ended without a result"
     if ending.left:
         yield f"processes that cannot be ended: {', '.join(map(str, ending.left))}"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def last_lines(log: Path) -> list[str]:
-    """Return the last lines of a log that say something."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - _LAST_BYTES))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return []
-    return [line for line in text.splitlines() if line.strip()][-_NUM_LAST_LINES:]

@@ -43,7 +43,7 @@ class Slurm:
     setup
         Lines of shell before a job's command: modules to load, for example.
     python
-        That runs walltime on the nodes; this one, unless said otherwise.
+        Shell command of the Python that has walltime on the nodes; this one, unless said otherwise.
     parameters
         The rest as sbatch has them: partition, account, qos, constraint, mem.
     sbatch
@@ -54,7 +54,7 @@ class Slurm:
     time_s: float
     cpus_per_task: int | None = None
     setup: tuple[str, ...] = ()
-    python: str = sys.executable
+    python: str = field(default_factory=lambda: shlex.quote(sys.executable))
     parameters: Mapping[str, str] = field(default_factory=dict)
     sbatch: Mapping[str, Any] = field(default_factory=dict)
 
@@ -141,13 +141,19 @@ def _script(writer: Any, point: Point, flags: Flags, folder: Folder, slurm: Slur
         time=math.ceil((slurm.time_s + _WARNING_S) / 60),
         signal_delay_s=_WARNING_S,
         setup=[f"[ -e {shlex.quote(str(result))} ] && exit 0  # measured already", *slurm.setup, *_SETUP],
-        srun_args=["--kill-on-bad-exit=1"],
+        srun_args=_srun_arguments(slurm),
         stderr_to_stdout=True,
         wckey=None,
         additional_parameters=dict(slurm.sbatch),
         **slurm.parameters,
     )
     return text
+
+
+def _srun_arguments(slurm: Slurm) -> list[str]:
+    """Return what srun is told itself: since Slurm 22.05 it does not take the cores of a task from its job."""
+    cores = [] if slurm.cpus_per_task is None else [f"--cpus-per-task={slurm.cpus_per_task}"]
+    return ["--kill-on-bad-exit=1", *cores]
 
 
 def _submission(names: list[str]) -> str:
