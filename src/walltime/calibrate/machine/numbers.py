@@ -1,0 +1,138 @@
+"""Robust fits of a few positive numbers with priors, and how sure each number is afterwards."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from walltime.arrays import Floats
+from walltime.calibrate.least_squares import Problem, solve
+from walltime.calibrate.training import decode, encode
+
+SCALE = 0.05
+"""Relative error beyond which a row counts linearly, and the noise that one row is taken to have."""
+_DIFFERENCE = 1e-4
+_ITERATIONS = 60
+_DECIDED = 0.8
+"""A number whose uncertainty is at most this share of its prior's is decided by rows, as in `calibrate.training`."""
+_NORMAL_MEDIAN = 1.4826
+"""Standard deviation of normal errors over their median absolute value."""
+_LEAST_SHARE, _MOST_SHARE = 0.001, 0.999
+
+
+class Prior(NamedTuple):
+    """What is known of a number before rows: its value, and a range of two standard deviations to either side.
+
+    A number whose range ends below 1 is a share, and stays between 0 and 1.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the number lies between 0 and 1."""
+        return self.high < 1
+
+    @property
+    def mean(self) -> float:
+        """Its coordinate: the log of its odds, or its log."""
+        return encode(self.value, is_share=self.is_share)
+
+    @property
+    def sigma(self) -> float:
+        """Its standard deviation there."""
+        low, high = (encode(end, is_share=self.is_share) for end in (self.low, self.high))
+        return (high - low) / 4
+
+    def around(self, value: float) -> "Prior":
+        """Return a prior as wide as this one about another value."""
+        value = min(max(value, _LEAST_SHARE), _MOST_SHARE) if self.is_share else value
+        middle = encode(value, is_share=self.is_share)
+        low, high = (decode(middle + side * self.sigma, is_share=self.is_share) for side in (-2, 2))
+        return Prior(value, low, high)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Numbers after a fit.
+
+    Attributes
+    ----------
+    values, low, high
+        By name, with the range of two standard deviations.
+    estimated
+        Those that the rows do not decide.
+    cost
+        What the fit made least; comparable between fits of the same rows.
+    """
+
+    values: dict[str, float]
+    low: dict[str, float]
+    high: dict[str, float]
+    estimated: tuple[str, ...]
+    cost: float
+
+
+def fit_numbers(
+    priors: Mapping[str, Prior], misses: Callable[[Mapping[str, float]], Floats], num_iterations: int = _ITERATIONS
+) -> Fitted:
+    r"""Fit numbers to rows.
+
+    The most likely numbers, if a row's error is about normal with a standard deviation of `SCALE`, but with tails in
+    which it counts linearly, and each number is normal by its prior in its coordinate. The range afterwards is that of
+    the curvature, wider by how far the rows are from the fit: numbers that meet their rows within 20 % are not sure to
+    one percent however many rows there are.
+
+    Parameters
+    ----------
+    priors
+        By name.
+    misses
+        Logarithm of predicted over measured, (rows,), of numbers by name.
+    num_iterations
+        The most steps of the search.
+    """
+    names = list(priors)
+
+    def numbers(x: Floats) -> dict[str, float]:
+        return {name: decode(float(at), is_share=priors[name].is_share) for name, at in zip(names, x, strict=True)}
+
+    def residuals(x: Floats) -> Floats:
+        return misses(numbers(x))
+
+    mean = np.array([priors[name].mean for name in names])
+    sigma = np.array([priors[name].sigma for name in names])
+    start = residuals(mean)
+    problem = Problem(
+        residuals=residuals,
+        jacobian=lambda x, present: _slopes(residuals, x, present),
+        weights=np.ones(len(start)),
+        scale=SCALE,
+        prior_mean=mean,
+        prior_sigma=sigma,
+        prior_weight=1.0,
+    )
+    found = solve(problem, most_iterations=num_iterations)
+    shares = np.minimum(found.sigma_shares * spread(residuals(found.x)), 1)
+    ends = [numbers(found.x + side * shares * sigma) for side in (-2, 2)]
+    undecided = tuple(name for name, share in zip(names, shares, strict=True) if share > _DECIDED)
+    return Fitted(numbers(found.x), ends[0], ends[1], undecided, found.cost)
+
+
+def _slopes(residuals: Callable[[Floats], Floats], x: Floats, present: Floats) -> Floats:
+    slopes = np.empty((len(present), len(x)))
+    for j in range(len(x)):
+        moved = x.copy()
+        moved[j] += _DIFFERENCE
+        slopes[:, j] = (residuals(moved) - present) / _DIFFERENCE
+    return slopes
+
+
+def spread(misses: Floats) -> float:
+    """Return how many times wider than `SCALE` errors are, at least 1."""
+    if not len(misses):
+        return 1.0
+    return max(1.0, float(np.median(np.abs(misses))) * _NORMAL_MEDIAN / SCALE)
