@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from walltime.arrays import Floats, Mask
-from walltime.calibrate.machine.numbers import Fitted, Prior, fit_numbers
+from walltime.calibrate.machine.numbers import Fitted, Prior, fit_numbers, share
 from walltime.calibrate.machine.quality import Holdout, held_out
 from walltime.physics.kernels import AttentionKernel, AttentionPass, attention_time_s
 
 GPU_PRIORS = {
-    "max_efficiency": Prior(0.55, 0.25, 0.85),
+    "max_efficiency": share(0.55, 0.25, 0.85),
     "half_len": Prior(180.0, 60.0, 540.0),
     "small_head_dim": Prior(30.0, 8.0, 112.0),
     "idle_waves": Prior(0.8, 0.3, 2.1),
@@ -20,7 +20,7 @@ GPU_PRIORS = {
 }
 """What the accelerators of the catalog show, and a little to either side."""
 CPU_PRIORS = {
-    "max_efficiency": Prior(0.5, 0.05, 0.97),
+    "max_efficiency": share(0.5, 0.05, 0.97),
     "half_len": Prior(100.0, 4.0, 2500.0),
     "small_head_dim": Prior(10.0, 1.0, 100.0),
     "latency_s": Prior(3e-5, 1e-6, 1e-3),

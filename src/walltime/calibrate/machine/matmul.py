@@ -7,28 +7,28 @@ from typing import Any
 import numpy as np
 
 from walltime.arrays import Floats
-from walltime.calibrate.machine.numbers import Fitted, Prior, fit_numbers
+from walltime.calibrate.machine.numbers import Fitted, Prior, fit_numbers, share
 from walltime.calibrate.machine.quality import Holdout, held_out
 from walltime.calibrate.matmul import TILES, Device, Fit, Rows
 from walltime.physics.kernels import MatmulKernel
 
 GPU_PRIORS = {
-    "max_efficiency": Prior(0.75, 0.5, 0.92),
-    "max_hbm_fraction": Prior(0.75, 0.5, 0.92),
+    "max_efficiency": share(0.75, 0.5, 0.92),
+    "max_hbm_fraction": share(0.75, 0.5, 0.92),
     "half_k": Prior(120.0, 40.0, 400.0),
-    "tail_fraction": Prior(0.2, 0.02, 0.75),
+    "tail_fraction": share(0.2, 0.02, 0.75),
     "latency_s": Prior(4e-6, 1e-6, 1.6e-5),
 }
 """What the accelerators of the catalog show, and a little to either side."""
 CPU_PRIORS = {
-    "max_efficiency": Prior(0.9, 0.5, 0.99),
+    "max_efficiency": share(0.9, 0.5, 0.99),
     "max_hbm_fraction": Prior(1.0, 0.2, 5.0),
     "half_k": Prior(16.0, 1.0, 256.0),
     "latency_s": Prior(1e-5, 1e-6, 1e-4),
 }
 """Wide. Peaks and memory bandwidth of a processor are the largest that were measured, so that a product in its caches
 moves bytes several times as fast."""
-_SMALL_TILE = {"small_tile_cost": Prior(0.35, 0.26, 0.48)}
+_SMALL_TILE = {"small_tile_cost": share(0.35, 0.26, 0.48)}
 _CAST = {"cast_bytes": Prior(6.0, 1.0, 20.0)}
 _WORTH_MORE = 0.9
 """Another choice of tiles is taken where it lowers the cost by a tenth."""

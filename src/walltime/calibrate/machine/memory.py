@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from walltime.arrays import Floats, Mask
-from walltime.calibrate.machine.numbers import Fitted, Prior, fit_numbers
+from walltime.calibrate.machine.numbers import Fitted, Prior, fit_numbers, share
 from walltime.calibrate.machine.quality import Holdout, held_out
 
-GPU_PRIORS = {"memory_efficiency": Prior(0.82, 0.6, 0.95), "start_s": Prior(4e-6, 1e-6, 1.6e-5)}
-CPU_PRIORS = {"memory_efficiency": Prior(0.8, 0.3, 0.98), "start_s": Prior(5e-6, 3e-7, 1e-4)}
+GPU_PRIORS = {"memory_efficiency": share(0.82, 0.6, 0.95), "start_s": Prior(4e-6, 1e-6, 1.6e-5)}
+CPU_PRIORS = {"memory_efficiency": share(0.8, 0.3, 0.98), "start_s": Prior(5e-6, 3e-7, 1e-4)}
 LEAST_BYTES_ON_CPU = 4 * 2**20
 """Smaller tensors stay in the caches that a core of today's processors has to itself (1 to 2 MiB)."""
 CACHES_ON_GPU = 4

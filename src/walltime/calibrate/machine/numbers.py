@@ -7,13 +7,15 @@ from typing import NamedTuple
 import numpy as np
 
 from walltime.arrays import Floats
-from walltime.calibrate.least_squares import Problem, solve
+from walltime.calibrate.least_squares import Problem, Solution, solve
 from walltime.calibrate.training import decode, encode
 
 SCALE = 0.05
 """Relative error beyond which a row counts linearly, and the noise that one row is taken to have."""
 _DIFFERENCE = 1e-4
 _ITERATIONS = 60
+_CAREFUL = 1.0
+"""First steps are half as long as the curvature says: the way is not smooth where kernels and paths change."""
 _DECIDED = 0.8
 """A number whose uncertainty is at most this share of its prior's is decided by rows, as in `calibrate.training`."""
 _NORMAL_MEDIAN = 1.4826
@@ -22,19 +24,15 @@ _LEAST_SHARE, _MOST_SHARE = 0.001, 0.999
 
 
 class Prior(NamedTuple):
-    """What is known of a number before rows: its value, and a range of two standard deviations to either side.
+    """What is known of a positive number before rows: its value, and a range of two standard deviations either way.
 
-    A number whose range ends below 1 is a share, and stays between 0 and 1.
+    A share stays between 0 and 1.
     """
 
     value: float
     low: float
     high: float
-
-    @property
-    def is_share(self) -> bool:
-        """Whether the number lies between 0 and 1."""
-        return self.high < 1
+    is_share: bool = False
 
     @property
     def mean(self) -> float:
@@ -52,7 +50,12 @@ class Prior(NamedTuple):
         value = min(max(value, _LEAST_SHARE), _MOST_SHARE) if self.is_share else value
         middle = encode(value, is_share=self.is_share)
         low, high = (decode(middle + side * self.sigma, is_share=self.is_share) for side in (-2, 2))
-        return Prior(value, low, high)
+        return Prior(value, low, high, self.is_share)
+
+
+def share(value: float, low: float, high: float) -> Prior:
+    """Return the prior of a number between 0 and 1."""
+    return Prior(value, low, high, is_share=True)
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,25 @@ def fit_numbers(
         prior_sigma=sigma,
         prior_weight=1.0,
     )
-    found = solve(problem, most_iterations=num_iterations)
+    found = _best(problem, num_iterations)
     shares = np.minimum(found.sigma_shares * spread(residuals(found.x)), 1)
     ends = [numbers(found.x + side * shares * sigma) for side in (-2, 2)]
     undecided = tuple(name for name, share in zip(names, shares, strict=True) if share > _DECIDED)
     return Fitted(numbers(found.x), ends[0], ends[1], undecided, found.cost)
+
+
+def _best(problem: Problem, num_iterations: int) -> Solution:
+    """Return the better of two minima: near the prior, and near the first one with what that leaves open put back.
+
+    Where the faster of two ways counts (a ring or a tree), a way that is never the faster has no slope, and a search
+    that has strayed there stays.
+    """
+    first = solve(problem, None, num_iterations, _CAREFUL)
+    stray = first.sigma_shares > _DECIDED
+    if not stray.any():
+        return first
+    again = solve(problem, np.where(stray, problem.prior_mean, first.x), num_iterations, _CAREFUL)
+    return again if again.cost < first.cost else first
 
 
 def _slopes(residuals: Callable[[Floats], Floats], x: Floats, present: Floats) -> Floats:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from walltime.catalog.calibrations import RowsFile, kin_of
+from walltime.catalog.calibrations import RowsFile, calibration_record
 from walltime.measure.collective_rows import CollectiveRow, read_collective_rows
 from walltime.measure.kernel_rows import KernelRow, read_kernel_rows
 from walltime.problems import BadInput, unknown
@@ -129,7 +129,10 @@ def accelerator_name(gpu: str) -> str:
 def catalog_accelerator(gpu: str) -> str:
     """Return the id in the catalog of what rows call an accelerator, empty if there is none."""
     found = accelerator_of(MeasuredRow(gpu=gpu)) if gpu else None
-    return kin_of(found) if found else ""
+    if not found:
+        return ""
+    calibrated = calibration_record(found)
+    return found if calibrated is None else calibrated.based_on
 
 
 def _file(path: Path, rows: int) -> RowsFile:
