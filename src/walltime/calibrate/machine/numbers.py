@@ -45,6 +45,12 @@ class Prior(NamedTuple):
         low, high = (encode(end, is_share=self.is_share) for end in (self.low, self.high))
         return (high - low) / 4
 
+    def narrowed(self, share_of_width: float) -> "Prior":
+        """Return a prior about the same value with a part of the width."""
+        sides = (-2 * share_of_width, 2 * share_of_width)
+        low, high = (decode(self.mean + side * self.sigma, is_share=self.is_share) for side in sides)
+        return Prior(self.value, low, high, self.is_share)
+
     def around(self, value: float) -> "Prior":
         """Return a prior as wide as this one about another value."""
         value = min(max(value, _LEAST_SHARE), _MOST_SHARE) if self.is_share else value
