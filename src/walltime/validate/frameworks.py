@@ -15,6 +15,7 @@ class FrameworkRule:
 
 
 RULES: tuple[FrameworkRule, ...] = (
+    FrameworkRule(r"walltime[- ]measure", "pytorch"),
     FrameworkRule(r"maxtext|paxml|\bpax\b|praxis|\bjax\b|t5x|mesh[- ]?(tf|tensor)|\bxla\b|\balpa\b", "maxtext"),
     FrameworkRule(r"torch-?titan|torchao", "torchtitan"),
     FrameworkRule(r"nanotron|picotron", "nanotron"),

@@ -40,6 +40,7 @@ DEFAULTS: dict[str, StackDefaults] = {
     "fsdp1": StackDefaults("zero3", sequence_parallel=False, precision="bf16"),
     "torchtitan-2025": StackDefaults("zero3", sequence_parallel=True, precision="bf16"),
     "torchtitan": StackDefaults("zero3", sequence_parallel=True, precision="bf16"),
+    "pytorch": StackDefaults("zero3", sequence_parallel=True, precision="bf16"),
     "nanotron": StackDefaults("zero1", sequence_parallel=True, precision="bf16"),
     "internevo": StackDefaults("zero1", sequence_parallel=False, precision="bf16"),
     "maxtext": StackDefaults("zero3", sequence_parallel=False, precision="bf16"),
@@ -159,7 +160,7 @@ def _micro_batch(row: MeasuredRow, stack: str, local: int, degrees: dict[str, in
 def _choices(row: MeasuredRow, stack: str, assumed: list[str]) -> dict[str, Any]:
     usual = DEFAULTS[stack]
     precision = precision_of(row) or usual.precision
-    if precision in ("fp32", "tf32"):
+    if precision == "tf32":
         raise Unsaid(f"precision {precision} is not modelled")
     if not row.precision:
         assumed.append(f"precision not stated: {precision}")
