@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from walltime.arrays import Floats, Mask
-from walltime.calibrate.machine.numbers import Fitted, Prior, fit_numbers, share
-from walltime.calibrate.machine.quality import Holdout, held_out
+from walltime.calibrate.machine.numbers import Prior, share
+from walltime.calibrate.machine.quality import Holdout, RowsFit, fit_rows
+from walltime.catalog.fitted import FittedBlock
 from walltime.physics.kernels import AttentionKernel, AttentionPass, attention_time_s
 
 GPU_PRIORS = {
@@ -62,10 +63,6 @@ class AttentionRows:
     def __len__(self) -> int:
         return len(self.time_s)
 
-    def where(self, mask: Mask) -> "AttentionRows":
-        """Return the rows of a mask."""
-        return AttentionRows(*(getattr(self, name)[mask] for name in self.__dataclass_fields__))
-
     def times_s(self, kernel: AttentionKernel, peak_flop_per_s: float, *, backward: bool) -> Floats:
         """Return the predicted time of each row. [s]"""
         rows = self.num_heads, self.q_len, self.q_len
@@ -79,18 +76,20 @@ class AttentionRows:
 
 @dataclass(frozen=True)
 class PassFit:
-    """One pass: its numbers, the time that it takes to start, and the relative error of each row, seen and unseen."""
+    """One pass: its numbers, the time that it takes to start [s], and the errors of its rows."""
 
     values: dict[str, float]
     latency_s: float
-    numbers: Fitted
-    errors: Floats
-    errors_before: Floats | None
-    errors_held_out: Floats
+    fit: RowsFit
 
 
 def fit_pass(
-    rows: AttentionRows, peak_flop_per_s: float, base: AttentionKernel | None, holdout: Holdout, *, backward: bool
+    rows: AttentionRows,
+    peak_flop_per_s: float,
+    base: AttentionKernel | None,
+    holdout: Holdout,
+    name: str,
+    latency_s: float | None = None,
 ) -> PassFit:
     """Fit one pass of a machine's attention.
 
@@ -104,48 +103,37 @@ def fit_pass(
         The catalog's kernel, where it has the accelerator.
     holdout
         How errors on rows held out are found, by shape.
-    backward
-        Whether it is the backward pass.
+    name
+        ``forward`` or ``backward``.
+    latency_s
+        From launch to first result, where the other pass has decided it. [s]
     """
-    start = base or _CPU_KERNEL
-    priors = _priors(rows, base, backward)
+    start, backward = base or _CPU_KERNEL, name == "backward"
+    priors = _priors(rows, base, name)
+    if latency_s is not None:
+        start = replace(start, latency_s=latency_s)
+        del priors["latency_s"]
 
     def made(values: Mapping[str, float]) -> AttentionKernel:
-        changed: dict[str, Any] = {name: value for name, value in values.items() if name != "latency_s"}
-        part = replace(start.backward if backward else start.forward, **changed)
-        one = {"backward" if backward else "forward": part, "latency_s": values["latency_s"]}
-        return replace(start, **one)
+        own: dict[str, Any] = {key: value for key, value in values.items() if key != "latency_s"}
+        changed: dict[str, Any] = {name: replace(getattr(start, name), **own)}
+        return replace(start, latency_s=values.get("latency_s", start.latency_s), **changed)
 
-    def fitted(some: AttentionRows) -> Fitted:
-        def misses(values: Mapping[str, float]) -> Floats:
-            return np.log(some.times_s(made(values), peak_flop_per_s, backward=backward) / some.time_s)
+    def times_s(kernel: AttentionKernel) -> Floats:
+        return rows.times_s(kernel, peak_flop_per_s, backward=backward)
 
-        return fit_numbers(priors, misses)
-
-    def errors(kernel: AttentionKernel, some: AttentionRows) -> Floats:
-        return np.asarray(some.times_s(kernel, peak_flop_per_s, backward=backward) / some.time_s - 1)
-
-    numbers = fitted(rows)
-    kernel = made(numbers.values)
-    part = kernel.backward if backward else kernel.forward
-    points = list(zip(*(column.tolist() for column in (rows.num_heads, rows.q_len, rows.head_dim)), strict=True))
-    return PassFit(
-        values={name: float(f"{value:.5g}") for name, value in vars(part).items()},
-        latency_s=kernel.latency_s,
-        numbers=numbers,
-        errors=errors(kernel, rows),
-        errors_before=errors(base, rows) if base else None,
-        errors_held_out=held_out(
-            points, holdout, lambda seen, out: errors(made(fitted(rows.where(seen)).values), rows.where(out))
-        ),
-    )
+    points = list(zip(rows.num_heads.tolist(), rows.q_len.tolist(), rows.head_dim.tolist(), strict=True))
+    before = times_s(base) if base else None
+    fit = fit_rows(priors, lambda values: times_s(made(values)), rows.time_s, points, holdout, before)
+    kernel = made(fit.numbers.values)
+    return PassFit(dict(vars(getattr(kernel, name))), kernel.latency_s, fit)
 
 
-def _priors(rows: AttentionRows, base: AttentionKernel | None, backward: bool) -> dict[str, Prior]:
+def _priors(rows: AttentionRows, base: AttentionKernel | None, name: str) -> dict[str, Prior]:
     """Return what is fitted: what narrow heads cost only where there are heads of several widths."""
     usual = GPU_PRIORS if base else CPU_PRIORS
-    own = vars(base.backward if backward else base.forward) | {"latency_s": base.latency_s} if base else {}
-    priors = {name: prior.around(own[name]) if own.get(name) else prior for name, prior in usual.items()}
+    own = vars(getattr(base, name)) | {"latency_s": base.latency_s} if base else {}
+    priors = {key: prior.around(own[key]) if own.get(key) else prior for key, prior in usual.items()}
     if np.ptp(rows.head_dim) < _SAME_WIDTH:
         del priors["small_head_dim"]
     return priors
@@ -154,3 +142,23 @@ def _priors(rows: AttentionRows, base: AttentionKernel | None, backward: bool) -
 def start_kernel(base: AttentionKernel | None) -> AttentionKernel:
     """Return the kernel whose tiles a fit keeps."""
     return base or _CPU_KERNEL
+
+
+def unfitted_pass(name: str) -> FittedBlock:
+    """Return a processor's pass of which no row was measured: where its fit would start, and how far that may be off.
+
+    Parameters
+    ----------
+    name
+        ``forward`` or ``backward``.
+    """
+    values = vars(getattr(_CPU_KERNEL, name))
+    ranges = {key: prior for key, prior in CPU_PRIORS.items() if key in values}
+    return FittedBlock(
+        kind="estimate",
+        values=dict(values),
+        note="Attention was not measured: a wide guess. `walltime measure gemm --what attention` measures it.",
+        estimated=list(values),
+        low={key: prior.low for key, prior in ranges.items()},
+        high={key: prior.high for key, prior in ranges.items()},
+    )

@@ -7,6 +7,7 @@ import numpy as np
 
 from walltime.arrays import Floats
 from walltime.calibrate.machine.numbers import Fitted
+from walltime.calibrate.machine.quality import RowsFit
 from walltime.catalog import Number
 from walltime.catalog.fitted import FittedBlock
 
@@ -38,10 +39,9 @@ def fitted_block(
     source: Source,
     what: str,
     values: Mapping[str, float],
-    numbers: Fitted,
-    errors: Floats,
-    held_out: Floats,
+    fit: RowsFit,
     others: Iterable[str] = (),
+    numbers: Fitted | None = None,
     note: str = "",
 ) -> FittedBlock:
     """Return a block of fitted numbers.
@@ -52,31 +52,32 @@ def fitted_block(
         The calibration, and which of its rows.
     values
         All numbers of the block.
-    numbers
-        Those that were fitted.
-    errors, held_out
-        Relative errors of the rows, as fitted and unseen.
+    fit
+        The fit.
     others
         Numbers that were not fitted, and that a reader might take for it.
+    numbers
+        Those of the fit that the block has, if not all.
     note
         What else there is to say.
     """
+    mine = numbers or fit.numbers
     shown = {name: rounded(value) for name, value in values.items()}
-    fitted = [name for name in numbers.values if name in shown]
+    fitted = [name for name in mine.values if name in shown]
     return FittedBlock(
         kind="fitted",
         values=shown,
         source=source.calibration,
         locator=source.locator(what),
         note=note,
-        rows=len(errors),
-        median_error=_median(errors),
-        p90_error=_p90(errors),
-        held_out_median_error=_median(held_out),
-        held_out_p90_error=_p90(held_out),
-        estimated=[*(name for name in fitted if name in numbers.estimated), *others],
-        low={name: min(rounded(numbers.low[name]), shown[name]) for name in fitted},
-        high={name: max(rounded(numbers.high[name]), shown[name]) for name in fitted},
+        rows=len(fit.errors),
+        median_error=_median(fit.errors),
+        p90_error=_p90(fit.errors),
+        held_out_median_error=_median(fit.errors_held_out),
+        held_out_p90_error=_p90(fit.errors_held_out),
+        estimated=[*(name for name in fitted if name in mine.estimated), *others],
+        low={name: min(rounded(mine.low[name]), shown[name]) for name in fitted},
+        high={name: max(rounded(mine.high[name]), shown[name]) for name in fitted},
     )
 
 

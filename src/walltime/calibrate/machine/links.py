@@ -1,11 +1,10 @@
 """The network of one machine, level by level, fitted to its measured collectives."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from walltime.arrays import Floats, Mask
 from walltime.calibrate.collectives import (
     BUS_FACTOR,
     EXCLUDED_NOTES,
@@ -16,8 +15,8 @@ from walltime.calibrate.collectives import (
     predicted_s,
     time_s_of_bus_bandwidth,
 )
-from walltime.calibrate.machine.numbers import Fitted, Prior, fit_numbers, share
-from walltime.calibrate.machine.quality import Holdout, held_out
+from walltime.calibrate.machine.numbers import Prior, share
+from walltime.calibrate.machine.quality import Holdout, RowsFit, fit_rows
 from walltime.measure.collective_rows import OK, CollectiveRow
 from walltime.physics.links import LinkLevel
 
@@ -77,25 +76,26 @@ class LevelFit:
     ----------
     level
         Its numbers.
-    numbers
-        Those that were fitted, with their ranges; None where there was no row.
     rows
-        Collectives whose outermost level it is.
-    errors, errors_before, errors_held_out
-        As in `walltime.calibrate.machine.matmul.MatmulFit`.
+        Collectives whose outermost level it is; None where there are none.
+    fit
+        The numbers that were fitted, and the errors of the rows; likewise.
     """
 
     level: LinkLevel
-    numbers: Fitted | None
-    rows: Rows | None
-    errors: Floats
-    errors_before: Floats | None
-    errors_held_out: Floats
+    rows: Rows | None = None
+    fit: RowsFit | None = None
 
-    def by_collective(self) -> Iterable[tuple[str, Mask]]:
-        """Yield each collective with its rows."""
-        if self.rows is not None:
-            yield from ((str(name), self.rows.collective == name) for name in np.unique(self.rows.collective))
+    @property
+    def collectives(self) -> list[str]:
+        """What was measured across it."""
+        return [] if self.rows is None else [str(name) for name in np.unique(self.rows.collective)]
+
+    def of(self, collective: str) -> RowsFit:
+        """Return the fit with the errors of one collective."""
+        assert self.fit is not None
+        assert self.rows is not None
+        return self.fit.where(self.rows.collective == collective)
 
 
 def collective_rows(rows: Sequence[CollectiveRow], domain: int) -> Rows | None:
@@ -190,32 +190,17 @@ def _level(
     rows: Rows | None, inner: Sequence[LinkLevel], start: LinkLevel, before: Sequence[LinkLevel] | None, out: Holdout
 ) -> LevelFit:
     if rows is None:
-        none = np.array([])
-        return LevelFit(start, None, None, none, None, none)
+        return LevelFit(start)
     priors = _priors(rows, start, is_known=before is not None)
 
     def made(values: Mapping[str, float]) -> list[LinkLevel]:
         return [*inner, replace(start, **dict(values))]
 
-    def fitted(some: Rows) -> Fitted:
-        return fit_numbers(priors, lambda values: np.log(predicted_s(some, made(values)) / some.time_s))
-
-    def errors(levels: Sequence[LinkLevel], some: Rows) -> Floats:
-        return np.asarray(predicted_s(some, levels) / some.time_s - 1)
-
-    numbers = fitted(rows)
     sizes = map(tuple, rows.sizes.tolist())
     points = list(zip(rows.collective.tolist(), sizes, rows.message_bytes.tolist(), strict=True))
-    return LevelFit(
-        level=made(numbers.values)[-1],
-        numbers=numbers,
-        rows=rows,
-        errors=errors(made(numbers.values), rows),
-        errors_before=errors(before[: len(inner) + 1], rows) if before else None,
-        errors_held_out=held_out(
-            points, out, lambda seen, unseen: errors(made(fitted(rows.where(seen)).values), rows.where(unseen))
-        ),
-    )
+    known = predicted_s(rows, before[: len(inner) + 1]) if before else None
+    fit = fit_rows(priors, lambda values: predicted_s(rows, made(values)), rows.time_s, points, out, known)
+    return LevelFit(made(fit.numbers.values)[-1], rows, fit)
 
 
 def _priors(rows: Rows, start: LinkLevel, *, is_known: bool) -> dict[str, Prior]:
@@ -241,4 +226,3 @@ def level_values(level: LinkLevel) -> dict[str, float]:
     """Return a level's numbers as a catalog file has them: without its bandwidth, and what is not limited."""
     values = {field.name: getattr(level, field.name) for field in fields(level) if field.name != "bytes_per_s"}
     return {name: float(f"{value:.5g}") for name, value in values.items() if np.isfinite(value)}
-

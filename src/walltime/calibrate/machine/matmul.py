@@ -1,14 +1,14 @@
 """The matmul kernel of one machine and precision, fitted to its measured products."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from walltime.arrays import Floats
 from walltime.calibrate.machine.numbers import Fitted, Prior, fit_numbers, share
-from walltime.calibrate.machine.quality import Holdout, held_out
+from walltime.calibrate.machine.quality import Holdout, RowsFit, fit_rows
 from walltime.calibrate.matmul import TILES, Device, Fit, Rows
 from walltime.physics.kernels import MatmulKernel
 
@@ -36,34 +36,23 @@ _TAIL_K = 8000.0
 _NO_WAVES = {"tail_fraction": 0.01, "tail_k": _TAIL_K}
 _CPU_TILES = ((4, 16), (16, 16), (16, 64), (32, 64), (64, 64), (128, 64), (256, 64))
 """Rows and columns that a library of matmuls may pad to on a processor, vectors of a few registers and up."""
-WORD_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "fp32": 4.0, "tf32": 4.0, "fp64": 8.0}
-_SAME_LATENCY = ("bf16", "fp16", "fp32", "tf32")
 
 
 @dataclass(frozen=True)
 class MatmulFit:
-    """A fitted kernel: what it is, how sure its numbers are, and the relative error of each row, as fitted and unseen.
+    """A fitted kernel.
 
     Attributes
     ----------
+    kernel, cast_bytes
+        What it is, and in eight bits what the cast of a number of the first factor moves. [B]
     fit
-        The kernel, and in eight bits the cast of the first factor.
-    numbers
-        Values and ranges of what was fitted.
-    errors, errors_before, errors_held_out
-        Predicted over measured less one, (rows,); before: by the catalog's numbers; None, or empty, without any.
+        The numbers that were fitted, and the errors of the rows.
     """
 
-    fit: Fit
-    numbers: Fitted
-    errors: Floats
-    errors_before: Floats | None
-    errors_held_out: Floats
-
-    @property
-    def values(self) -> dict[str, float]:
-        """The kernel's numbers as a catalog file has them."""
-        return {name: float(f"{value:.5g}") for name, value in asdict(self.fit.kernel).items()}
+    kernel: MatmulKernel
+    cast_bytes: float
+    fit: RowsFit
 
 
 @dataclass(frozen=True)
@@ -74,7 +63,15 @@ class _Shape:
     priors: Mapping[str, Prior]
 
 
-def fit_matmul(rows: Rows, chip: Device, base: MatmulKernel | None, holdout: Holdout) -> MatmulFit:
+def fit_matmul(
+    rows: Rows,
+    chip: Device,
+    base: MatmulKernel | None,
+    holdout: Holdout,
+    *,
+    is_known: bool = True,
+    with_cast: bool = False,
+) -> MatmulFit:
     """Fit the kernel of one precision.
 
     Parameters
@@ -84,36 +81,32 @@ def fit_matmul(rows: Rows, chip: Device, base: MatmulKernel | None, holdout: Hol
     chip
         Peak and bandwidth that efficiencies are shares of, and cores.
     base
-        The catalog's kernel, where it has the accelerator: what rows leave open is taken from it.
+        The catalog's kernel of the accelerator, or of its nearest precision: what rows leave open is taken from it.
     holdout
         How the errors on rows held out are found: by weight matrix, so that one is not seen at any number of tokens.
+    is_known
+        Whether the catalog's kernel is of this precision, so that it has errors of its own.
+    with_cast
+        Whether eight-bit rows include the cast of the first factor.
     """
-    shapes = _gpu_shapes(chip, base) if base else _cpu_shapes(chip)
-    found = [(shape, _fitted(rows, chip, shape)) for shape in shapes]
-    shape, numbers = found[0]
-    for other, tried in found[1:]:
-        if tried.cost < _WORTH_MORE * numbers.cost:
-            shape, numbers = other, tried
-    fit = _made(shape, numbers.values)
-
-    def unseen(seen: Any, out: Any) -> Floats:
-        again = _made(shape, _fitted(rows.where(seen), chip, shape).values)
-        return _errors(again, rows.where(out), chip)
-
+    cast = _CAST if with_cast and chip.word_bytes == 1 else {}
+    shapes = [_Shape(each.fixed, each.priors | cast) for each in (_gpu_shapes(base) if base else _cpu_shapes())]
+    tried = [(shape, _fitted(rows, chip, shape)) for shape in shapes]
+    shape, best = tried[0]
+    for other, numbers in tried[1:]:
+        if numbers.cost < _WORTH_MORE * best.cost:
+            shape, best = other, numbers
     points = list(zip(rows.n.tolist(), rows.k.tolist(), strict=True))
-    return MatmulFit(
-        fit=fit,
-        numbers=numbers,
-        errors=_errors(fit, rows, chip),
-        errors_before=_errors(Fit(base), rows, chip) if base else None,
-        errors_held_out=held_out(points, holdout, unseen),
+    before = Fit(base).time_s(rows, chip) if base and is_known else None
+    fit = fit_rows(
+        shape.priors, lambda values: _made(shape, values).time_s(rows, chip), rows.time_s, points, holdout, before
     )
+    return MatmulFit(*_made(shape, fit.numbers.values)[:2], fit)
 
 
-def _gpu_shapes(chip: Device, base: MatmulKernel) -> list[_Shape]:
+def _gpu_shapes(base: MatmulKernel) -> list[_Shape]:
     """Return the tiles of the catalog's kernel, with and without a small one beside them."""
     priors = {name: prior.around(getattr(base, name)) for name, prior in GPU_PRIORS.items()}
-    priors |= {} if chip.word_bytes > 1 else _CAST
     own = {name: float(value) for name, value in asdict(base).items()}
     fixed = {name: value for name, value in own.items() if name not in priors}
     with_small = {name: value for name, value in (fixed | TILES).items() if name != "small_tile_cost"}
@@ -123,13 +116,13 @@ def _gpu_shapes(chip: Device, base: MatmulKernel) -> list[_Shape]:
     ]
 
 
-def _cpu_shapes(chip: Device) -> list[_Shape]:
+def _cpu_shapes() -> list[_Shape]:
     """Return the tiles that a processor's library may have; one core takes them one after the other."""
     fixed = dict(_NO_WAVES) | {"num_cores": 1.0, "small_tile_cost": 1.0}
     return [
         _Shape(
             fixed | {"tile_m": m, "tile_n": n, "tile_step": n, "small_tile_m": m, "small_tile_n": n},
-            CPU_PRIORS | ({} if chip.word_bytes > 1 else _CAST),
+            CPU_PRIORS,
         )
         for m, n in _CPU_TILES
     ]
@@ -150,12 +143,3 @@ def _fitted(rows: Rows, chip: Device, shape: _Shape) -> Fitted:
         return np.log(_made(shape, values).time_s(rows, chip) / rows.time_s)
 
     return fit_numbers(shape.priors, misses)
-
-
-def _errors(fit: Fit, rows: Rows, chip: Device) -> Floats:
-    return np.asarray(fit.time_s(rows, chip) / rows.time_s - 1)
-
-
-def slower_latency(kernel: MatmulKernel, latency_s: float) -> MatmulKernel:
-    """Return a kernel with another fixed time: eight-bit rows include the cast, which has one of its own. [s]"""
-    return replace(kernel, latency_s=latency_s)

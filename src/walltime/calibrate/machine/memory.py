@@ -1,12 +1,13 @@
 """Memory-bound kernels of one machine: how much memory they move in a second, and how long one takes to start."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from walltime.arrays import Floats, Mask
-from walltime.calibrate.machine.numbers import Fitted, Prior, fit_numbers, share
-from walltime.calibrate.machine.quality import Holdout, held_out
+from walltime.calibrate.machine.numbers import Prior, share
+from walltime.calibrate.machine.quality import Holdout, RowsFit, fit_rows
 
 GPU_PRIORS = {"memory_efficiency": share(0.82, 0.6, 0.95), "start_s": Prior(4e-6, 1e-6, 1.6e-5)}
 CPU_PRIORS = {"memory_efficiency": share(0.8, 0.3, 0.98), "start_s": Prior(5e-6, 3e-7, 1e-4)}
@@ -37,19 +38,9 @@ class MemoryRows:
         return np.asarray(self.num_bytes / self.time_s)
 
 
-@dataclass(frozen=True)
-class MemoryFit:
-    """What memory-bound kernels reach of a bandwidth, with the relative errors of the rows, seen and unseen."""
-
-    numbers: Fitted
-    errors: Floats
-    errors_before: Floats | None
-    errors_held_out: Floats
-
-
 def fit_memory(
     rows: MemoryRows, bytes_per_s: float, before: float | None, holdout: Holdout, *, is_cpu: bool
-) -> MemoryFit:
+) -> RowsFit:
     """Fit the share of a bandwidth that memory-bound kernels reach, and the time of an empty one.
 
     Parameters
@@ -67,23 +58,9 @@ def fit_memory(
     """
     priors = CPU_PRIORS if is_cpu else GPU_PRIORS
 
-    def times_s(values: dict[str, float], some: MemoryRows) -> Floats:
-        return np.asarray(some.num_bytes / (values["memory_efficiency"] * bytes_per_s) + values["start_s"])
+    def times_s(values: Mapping[str, float]) -> Floats:
+        return np.asarray(rows.num_bytes / (values["memory_efficiency"] * bytes_per_s) + values["start_s"])
 
-    def fitted(some: MemoryRows) -> Fitted:
-        return fit_numbers(priors, lambda values: np.log(times_s(dict(values), some) / some.time_s))
-
-    def errors(values: dict[str, float], some: MemoryRows) -> Floats:
-        return np.asarray(times_s(values, some) / some.time_s - 1)
-
-    numbers = fitted(rows)
     points = list(zip(rows.op.tolist(), rows.num_bytes.tolist(), strict=True))
-    known = {"memory_efficiency": before, "start_s": priors["start_s"].value} if before else None
-    return MemoryFit(
-        numbers=numbers,
-        errors=errors(numbers.values, rows),
-        errors_before=errors(known, rows) if known else None,
-        errors_held_out=held_out(
-            points, holdout, lambda seen, out: errors(fitted(rows.where(seen)).values, rows.where(out))
-        ),
-    )
+    known = times_s({"memory_efficiency": before, "start_s": priors["start_s"].value}) if before else None
+    return fit_rows(priors, times_s, rows.time_s, points, holdout, known)

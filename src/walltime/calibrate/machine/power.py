@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from walltime.arrays import Floats
-from walltime.calibrate.machine.numbers import Fitted, Prior, fit_numbers, share
-from walltime.calibrate.machine.quality import Holdout, held_out
+from walltime.calibrate.machine.numbers import Prior, share
+from walltime.calibrate.machine.quality import Holdout, RowsFit, fit_rows
 from walltime.calibrate.machine.tables import launch_s
 from walltime.calibrate.machine.training import TrainingFit, steps
 from walltime.catalog import Number
@@ -24,16 +24,6 @@ _LEAST, _MOST = 0.01, 0.995
 
 
 @dataclass(frozen=True)
-class PowerFit:
-    """Draws as shares of a board's limit, with the relative errors of power, seen and unseen."""
-
-    numbers: Fitted
-    errors: Floats
-    errors_before: Floats | None
-    errors_held_out: Floats
-
-
-@dataclass(frozen=True)
 class _Rows:
     """Measured power [W], the shares of time that each row spends as in `SHARES`, and what each row measures."""
 
@@ -44,7 +34,7 @@ class _Rows:
 
 def fit_power(
     kernels: Sequence[KernelRow], training: TrainingFit | None, limit_w: float | None, based_on: str, holdout: Holdout
-) -> PowerFit | None:
+) -> RowsFit | None:
     """Fit the draws of an accelerator; None where power was not measured, or its limit is not known.
 
     Parameters
@@ -70,18 +60,7 @@ def fit_power(
         all_shares = {name: prior.value for name, prior in known.items()} | dict(values)
         return np.asarray(rows.shares @ np.array([all_shares[name] for name in SHARES]) * limit_w)
 
-    def fitted(chosen: Floats) -> Fitted:
-        return fit_numbers(priors, lambda values: np.log(drawn_w(values)[chosen] / rows.power_w[chosen]))
-
-    numbers = fitted(np.ones(len(rows.power_w), dtype=bool))
-    return PowerFit(
-        numbers=numbers,
-        errors=drawn_w(numbers.values) / rows.power_w - 1,
-        errors_before=drawn_w({}) / rows.power_w - 1,
-        errors_held_out=held_out(
-            rows.points, holdout, lambda seen, out: (drawn_w(fitted(seen).values) / rows.power_w - 1)[out]
-        ),
-    )
+    return fit_rows(priors, drawn_w, rows.power_w, rows.points, holdout, drawn_w({}))
 
 
 def _prior(number: Number) -> Prior:

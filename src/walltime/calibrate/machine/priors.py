@@ -53,7 +53,9 @@ def chip_priors(known: Calibration, *, is_cpu: bool, measured: Mapping[str, Prio
         Numbers that kernels by themselves have shown, with their ranges.
     """
     block = _cpu().accelerator if is_cpu else training_record().accelerator["prior"]
-    values = dict(block.values) if is_cpu else asdict(known.chip) | {"sustained": known.chip.sustained * known.kin_burst}
+    values = (
+        dict(block.values) if is_cpu else asdict(known.chip) | {"sustained": known.chip.sustained * known.kin_burst}
+    )
     priors = {name: prior.around(values[name]) for name, prior in _widths(block).items()}
     return priors | {name: _not_sure(prior, priors[name]) for name, prior in measured.items() if name in priors}
 
@@ -67,7 +69,7 @@ def stack_priors(known: Calibration, *, is_cpu: bool, is_alone: bool) -> dict[st
 
 
 def _widths(block: FittedBlock) -> dict[str, Prior]:
-    """Return the priors of a block of the catalog: times and factors by their logarithm, shares by that of their odds."""
+    """Return the priors of a block of the catalog: times by their logarithm, shares by that of their odds."""
     return {
         name: Prior(block.values[name], low, block.high[name], block.high[name] < 1 and not name.endswith("_s"))
         for name, low in block.low.items()

@@ -81,8 +81,9 @@ def read_machine(paths: Sequence[Path], gpu: str | None = None) -> MachineRows:
         A file is of none of these kinds, or rows are of several accelerators.
     """
     read = [(path, kind := _kind(path), list(_READERS[kind](path))) for path in dict.fromkeys(paths)]
-    chosen = _chosen([row for _, _, rows in read for row in rows], gpu)
-    kept = [(path, kind, [row for row in rows if accelerator_name(row.gpu) == chosen]) for path, kind, rows in read]
+    names = {label: accelerator_name(label) for label in {row.gpu: None for _, _, rows in read for row in rows}}
+    chosen = _chosen(names, gpu)
+    kept = [(path, kind, [row for row in rows if names[row.gpu] == chosen]) for path, kind, rows in read]
     of_kind = {kind: tuple(row for _, other, rows in kept if other == kind for row in rows) for kind in _KINDS}
     used = [(path, rows) for path, _, rows in kept if rows]
     return MachineRows(
@@ -106,19 +107,22 @@ def _kind(path: Path) -> str:
     raise BadInput(f"{path}: its header is of no measured rows. Valid are columns: {valid}.")
 
 
-def _chosen(rows: Sequence[Row], gpu: str | None) -> str:
-    """Return the accelerator whose rows are taken."""
-    names = list(dict.fromkeys(accelerator_name(row.gpu) for row in rows))
-    if not names:
+def _chosen(names: Mapping[str, str], gpu: str | None) -> str:
+    """Return the accelerator whose rows are taken, of those that rows name."""
+    accelerators = list(dict.fromkeys(names.values()))
+    if not accelerators:
         raise BadInput("no rows in these files.")
-    if gpu is None:
-        if len(names) > 1:
-            raise BadInput(f"rows of {len(names)} accelerators: {', '.join(map(repr, names))}. Valid: --gpu NAME of one.")
-        return names[0]
-    by_label = {row.gpu.lower(): accelerator_name(row.gpu) for row in rows} | {name.lower(): name for name in names}
-    if gpu.lower() not in by_label:
-        raise unknown("--gpu", gpu, names)
-    return by_label[gpu.lower()]
+    if gpu is not None:
+        by_label = {label.lower(): name for label, name in names.items()} | {
+            name.lower(): name for name in accelerators
+        }
+        if gpu.lower() not in by_label:
+            raise unknown("--gpu", gpu, accelerators)
+        return by_label[gpu.lower()]
+    if len(accelerators) > 1:
+        shown = ", ".join(repr(name) for name in accelerators)
+        raise BadInput(f"rows of {len(accelerators)} accelerators: {shown}. Valid: --gpu with one of them.")
+    return accelerators[0]
 
 
 def accelerator_name(gpu: str) -> str:

@@ -1,6 +1,6 @@
 """What a machine sustains in training and what software adds there, fitted to its measured steps."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from walltime.arrays import Floats, Mask
 from walltime.calibrate.machine.numbers import Fitted, Prior, fit_numbers
 from walltime.calibrate.machine.priors import chip_priors, cpu_values, stack_priors
-from walltime.calibrate.machine.quality import Holdout, held_out
+from walltime.calibrate.machine.quality import Holdout, RowsFit, held_out
 from walltime.engines.calibration import AcceleratorNumbers, Calibration, StackNumbers, calibration
 from walltime.engines.step import StepTime
 from walltime.validate.cases import Case, Skipped, case_of
@@ -31,34 +31,31 @@ class TrainingFit:
     ----------
     chip, stacks
         What was fitted of the accelerator and, by stack, of the software: all values, fitted or not.
-    numbers
-        The fit: names are ``chip.sustained``, ``pytorch.step_s``.
+    fit
+        The numbers that were fitted, named ``chip:sustained``, ``pytorch:step_s``, and the errors of the rows.
     cases, skipped
         The rows, and those that no prediction can be made for.
-    errors, errors_before, errors_held_out
-        As in `walltime.calibrate.machine.matmul.MatmulFit`.
     """
 
     chip: dict[str, float]
     stacks: dict[str, dict[str, float]]
-    numbers: Fitted
+    fit: RowsFit
     cases: tuple[Case, ...]
     skipped: tuple[Skipped, ...]
-    errors: Floats
-    errors_before: Floats | None
-    errors_held_out: Floats
 
-    def fitted_of(self, owner: str) -> dict[str, tuple[float, float]]:
-        """Return the ranges of the numbers of ``chip`` or of a stack that were fitted."""
-        return {
-            name.partition(".")[2]: (self.numbers.low[name], self.numbers.high[name])
-            for name in self.numbers.values
-            if name.partition(".")[0] == owner
-        }
+    def numbers_of(self, owner: str) -> Fitted:
+        """Return the fitted numbers of ``chip`` or of a stack, by their own names."""
+        found = self.fit.numbers
 
-    def decided_of(self, owner: str) -> list[str]:
-        """Return those numbers of ``chip`` or of a stack that rows decide."""
-        return [name for name in self.fitted_of(owner) if f"{owner}.{name}" not in self.numbers.estimated]
+        def mine(values: Mapping[str, float]) -> dict[str, float]:
+            return {name.partition(":")[2]: values[name] for name in values if name.partition(":")[0] == owner}
+
+        estimated = tuple(name.partition(":")[2] for name in found.estimated if name.partition(":")[0] == owner)
+        return Fitted(mine(found.values), mine(found.low), mine(found.high), estimated, found.cost)
+
+    def is_of(self, stack: str) -> Mask:
+        """Return which cases ran on a stack."""
+        return np.array([case.stack == stack for case in self.cases])
 
     @property
     def step_numbers(self) -> Callable[[CaseBatch], Calibration]:
@@ -67,7 +64,7 @@ class TrainingFit:
 
 
 def machine_cases(
-    rows: Sequence[MeasuredRow], machine_id: str, domain: int, *, is_cpu: bool
+    rows: Sequence[MeasuredRow], machine_id: str, domain: int, precisions: Set[str], *, is_cpu: bool
 ) -> tuple[list[Case], list[Skipped]]:
     """Return training rows as cases on a machine that is being calibrated, and those that are none.
 
@@ -79,8 +76,10 @@ def machine_cases(
         Under which the machine's record is found.
     domain
         Accelerators that its innermost level joins.
+    precisions
+        Of which the machine has matmuls.
     is_cpu
-        Whether no rule knows the accelerator by what the rows call it.
+        Whether no rule knows the accelerator by what the rows call it, nor the speed of what was not measured.
     """
     found: list[Case] = []
     skipped: list[Skipped] = []
@@ -88,6 +87,8 @@ def machine_cases(
         answer = case_of(replace(row, gpu=machine_id, gpu_canonical="") if is_cpu else row)
         if isinstance(answer, Skipped):
             skipped.append(replace(answer, row=row))
+        elif is_cpu and answer.plan.precision not in precisions:
+            skipped.append(Skipped(row, f"no {answer.plan.precision} matmuls were measured"))
         elif answer.step_time_s:
             node = row.gpus_per_node or domain
             found.append(replace(answer, row=row, machine=Machine(machine_id, node, domain, None, machine_id)))
@@ -136,16 +137,9 @@ def fit_training(
         return np.exp(problem.where(out).misses(values)) - 1
 
     chip, stacks = problem.split(numbers.values)
-    return TrainingFit(
-        chip=chip,
-        stacks=stacks,
-        numbers=numbers,
-        cases=tuple(cases),
-        skipped=tuple(skipped),
-        errors=np.exp(problem.misses(numbers.values)) - 1,
-        errors_before=before,
-        errors_held_out=held_out([case_point(case) for case in cases], holdout, unseen),
-    )
+    left_out = held_out([case_point(case) for case in cases], holdout, unseen)
+    fit = RowsFit(numbers, np.exp(problem.misses(numbers.values)) - 1, before, left_out)
+    return TrainingFit(chip, stacks, fit, tuple(cases), tuple(skipped))
 
 
 def case_point(case: Case) -> Hashable:
@@ -196,7 +190,7 @@ class _Steps:
         is_alone = len(self.stack_ids) == 1
         for batch, known in zip(self.batches, self.known, strict=True):
             owned[batch.stack.id] = stack_priors(known, is_cpu=self.is_cpu, is_alone=is_alone)
-        named = {f"{owner}.{name}": prior for owner, priors in owned.items() for name, prior in priors.items()}
+        named = {f"{owner}:{name}": prior for owner, priors in owned.items() for name, prior in priors.items()}
         start = {name: prior.value for name, prior in named.items()}
         here = self.misses(start)
         return {
@@ -209,7 +203,7 @@ class _Steps:
         """Return all numbers of the accelerator and of each stack, with these for those that are fitted."""
         chip, stacks = self.usual()
         for name, value in values.items():
-            owner, _, number = name.partition(".")
+            owner, _, number = name.partition(":")
             (chip if owner == _CHIP else stacks[owner])[number] = value
         return chip, {stack: dict(numbers) for stack, numbers in stacks.items()}
 
