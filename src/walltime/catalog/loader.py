@@ -33,7 +33,7 @@ _FOLDERS: dict[type, str] = {
     NetworkRecord: "networks",
 }
 
-_IN_CALIBRATIONS: dict[type, str] = {
+IN_CALIBRATIONS: dict[type, str] = {
     AcceleratorRecord: "accelerator",
     ClusterRecord: "cluster",
     EfficiencyRecord: "efficiency",
@@ -168,13 +168,13 @@ class ParameterSet:
             yield from calibration_files()
 
     def _has_calibrations(self, kind: type[R]) -> bool:
-        return self.name == DATASHEET and kind in _IN_CALIBRATIONS
+        return self.name == DATASHEET and kind in IN_CALIBRATIONS
 
     def _calibrated(self, kind: type[R], name: str) -> R | None:
         from walltime.catalog.calibrations import calibration_called  # which needs this module
 
         found = calibration_called(name)
-        return None if found is None else getattr(found, _IN_CALIBRATIONS[kind])
+        return None if found is None else getattr(found, IN_CALIBRATIONS[kind])
 
     @functools.cache  # noqa: B019  (parameter sets live as long as the process)
     def _load(self, kind: type[R], name: str) -> R:

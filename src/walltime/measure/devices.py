@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from walltime.measure.ranks import Place
 from walltime.measure.requirements import torch_module
@@ -64,13 +64,63 @@ def device(where: Place, kind: DeviceKind | None = None) -> Device:
     return Device("cpu", 0, f"{_processor_name()}, {share:g} core{'s' if share != 1 else ''}", threads)
 
 
+class Processor(NamedTuple):
+    """The host's processor: its name, cores and threads of the system, and its largest cache [B]."""
+
+    name: str
+    num_cores: int | None
+    num_threads: int | None
+    cache_bytes: int | None
+
+
+def processor() -> Processor:
+    """Return the host's processor as the system describes it."""
+    return Processor(_processor_name(), _num_cores(), os.cpu_count(), _cache_bytes())
+
+
 def _processor_name() -> str:
     """Return the name of the processor as the system prints it."""
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+    for name in _cpu_information("model name"):
+        return name
     import platform
 
     return platform.processor() or platform.machine() or "CPU"
+
+
+def _cpu_information(key: str) -> list[str]:
+    """Return what Linux says of each thread under a key."""
+    information = Path("/proc/cpuinfo")
+    if not information.exists():
+        return []
+    lines = information.read_text(encoding="utf-8").splitlines()
+    return [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == key]
+
+
+def _num_cores() -> int | None:
+    cores = set(zip(_cpu_information("physical id"), _cpu_information("core id"), strict=False))
+    return len(cores) or None
+
+
+def _cache_bytes() -> int | None:
+    """Return the size of the largest cache that the first thread has a part in. [B]"""
+    sizes = []
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = path.read_text(encoding="ascii").strip()
+        if text[:-1].isdigit() and text[-1:] in _CACHE_UNITS:
+            sizes.append(int(text[:-1]) * _CACHE_UNITS[text[-1]])
+    return max(sizes, default=None)
+
+
+_CACHE_UNITS = {"K": 2**10, "M": 2**20}
+
+
+def host_memory_bytes(key: str = "MemTotal") -> int | None:
+    """Return the memory of the host, or what Linux gives under another key (``MemAvailable``). [B]"""
+    information = Path("/proc/meminfo")
+    if not information.exists():
+        return None
+    for line in information.read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name == key:
+            return int(value.split()[0]) * 1024
+    return None

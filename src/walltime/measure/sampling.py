@@ -1,0 +1,216 @@
+"""Timing one kernel: warm, with its data out of the caches, again and again until the time is known well enough.
+
+The time of a kernel is the median of samples. On a machine that does other things too, what disturbs a kernel only ever
+makes it slower, and a few such samples move a mean as far as they like but a median hardly. Its 95 % confidence interval
+comes from the order of the samples alone, without a law of their distribution: for n samples, those of ranks n/2 -+
+1.96 sqrt(n)/2.
+
+A sample is the mean of several launches where one is too short for the clock. Launches take their data from different
+places in turn (`calls`), of more bytes together than the cache holds: nothing has to be flushed in between.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from walltime.measure.devices import Device
+from walltime.measure.requirements import torch_module
+
+Call = Callable[[], Any]
+"""One launch of a kernel."""
+Agree = Callable[[bool], bool]
+"""Whether all processes that measure together say yes; they must ask equally often."""
+
+_Z = 1.96  # standard deviations of a normal distribution that hold 95 %
+_QUANTILES = (0.1, 0.9)
+_ROUND = 5
+"""Samples between two looks at the interval: few, since the longest kernels take seconds."""
+_SHORTEST_SAMPLE_S = {"cuda": 2e-4, "cpu": 1e-4}
+"""CUDA events resolve about half a microsecond, a processor's clock far less; a thousandth of the first is lost in it,
+and the second keeps the loop around the launches below a hundredth."""
+_MOST_LAUNCHES = 256
+"""Fewer than a GPU's queue holds, so that the host never waits for it inside a sample."""
+_WARMUP_CALLS = 3
+_LAUNCH_CYCLES = 20_000
+"""Clock cycles for which a GPU is kept busy for each launch that is queued behind: some ten microseconds."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop.
+
+    Attributes
+    ----------
+    target
+        Half of the confidence interval over the median that is good enough.
+    time_s
+        After which no more samples are taken, however well the time is known. [s]
+    min_samples, max_samples
+        At least and at most.
+    """
+
+    target: float = 0.01
+    time_s: float = 1.0
+    min_samples: int = 10
+    max_samples: int = 1000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How long a kernel takes.
+
+    Attributes
+    ----------
+    time_s
+        The median. [s]
+    ci_relative
+        Half of its 95 % confidence interval over the median.
+    num_samples
+        How many samples.
+    converged
+        Whether the interval was small enough before the time was up.
+    min_s, p10_s, p90_s
+        The least, and the 10th and 90th percentile. [s]
+    """
+
+    time_s: float
+    ci_relative: float
+    num_samples: int
+    converged: bool
+    min_s: float
+    p10_s: float
+    p90_s: float
+
+
+def median_interval(samples: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % confidence interval of a median, by ranks; the extremes where there are few samples.
+
+    Examples
+    --------
+    >>> median_interval([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0])
+    (2.0, 9.0)
+    """
+    ordered = sorted(samples)
+    half_width = _Z * math.sqrt(len(ordered)) / 2
+    low = max(0, math.floor(len(ordered) / 2 - half_width))
+    high = min(len(ordered) - 1, math.ceil(len(ordered) / 2 + half_width) - 1)
+    return ordered[low], ordered[high]
+
+
+def summary(samples: Sequence[float], target: float) -> Sample:
+    """Return what samples say. [s]"""
+    median = float(np.median(samples))
+    low, high = median_interval(samples)
+    ci = max(high - median, median - low) / median
+    p10, p90 = (float(value) for value in np.quantile(samples, _QUANTILES))
+    return Sample(median, ci, len(samples), ci <= target, min(samples), p10, p90)
+
+
+def sample(calls: Sequence[Call], device: Device, limits: Limits, agree: Agree = bool) -> Sample:
+    """Time a kernel.
+
+    Parameters
+    ----------
+    calls
+        Launches of the same kernel on different data, taken in turn.
+    device
+        What they run on.
+    limits
+        When to stop.
+    agree
+        Asked after each round whether to stop, so that processes that measure together do as many.
+    """
+    turn = _Turn(calls)
+    clock = _cuda_clock(device) if device.kind == "cuda" else _host_clock
+    for _ in range(_WARMUP_CALLS):
+        turn.launch(1)
+    first_s = clock(turn, 1)
+    launches = _launches(min(first_s, clock(turn, 1)), device)
+    return _rounds(lambda: clock(turn, launches) / launches, limits, agree)
+
+
+class _Turn:
+    """Launches calls one after another, beginning where it stopped."""
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self._calls = calls
+        self._next = 0
+
+    def launch(self, count: int) -> None:
+        calls, number = self._calls, len(self._calls)
+        for position in range(self._next, self._next + count):
+            calls[position % number]()
+        self._next = (self._next + count) % number
+
+
+def _launches(time_s: float, device: Device) -> int:
+    """Launches that make a sample long enough for the clock."""
+    return max(1, min(_MOST_LAUNCHES, math.ceil(_SHORTEST_SAMPLE_S[device.kind] / max(time_s, 1e-9))))
+
+
+def _rounds(take: Callable[[], float], limits: Limits, agree: Agree) -> Sample:
+    """Take samples until everybody has enough, or the time or the most samples are over for anybody."""
+    samples: list[float] = []
+    started = time.perf_counter()
+    while True:
+        samples += [take() for _ in range(_ROUND)]
+        found = summary(samples, limits.target)
+        over = time.perf_counter() - started >= limits.time_s or len(samples) >= limits.max_samples
+        enough = len(samples) >= limits.min_samples and found.converged
+        if agree(over or enough):
+            return found
+
+
+def _host_clock(turn: _Turn, launches: int) -> float:
+    started = time.perf_counter()
+    turn.launch(launches)
+    return time.perf_counter() - started
+
+
+def _cuda_clock(device: Device) -> Callable[[_Turn, int], float]:
+    """Return a clock of events on the GPU.
+
+    The GPU is first given idle work, behind which the launches queue up: what is timed is then one kernel after
+    another, not how fast the host launches them.
+    """
+    cuda = torch_module().cuda
+
+    def clock(turn: _Turn, launches: int) -> float:
+        begin, end = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
+        cuda._sleep(_LAUNCH_CYCLES * launches)
+        begin.record()
+        turn.launch(launches)
+        end.record()
+        end.synchronize()
+        return float(begin.elapsed_time(end)) / 1e3
+
+    return clock
+
+
+def launch_time_s(call: Call, device: Device, limits: Limits, agree: Agree = bool) -> Sample:
+    """Return how often a host can launch the smallest kernel, one after another: time of each. [s]"""
+    turn = _Turn([call])
+
+    def take() -> float:
+        started = time.perf_counter()
+        turn.launch(_MOST_LAUNCHES)
+        if device.kind == "cuda":
+            torch_module().cuda.synchronize()
+        return (time.perf_counter() - started) / _MOST_LAUNCHES
+
+    take()
+    return _rounds(take, limits, agree)
+
+
+def hold(calls: Sequence[Call], device: Device, time_s: float) -> None:
+    """Launch a kernel again and again for a while, so that power and clocks settle where it holds them."""
+    turn = _Turn(calls)
+    started = time.perf_counter()
+    while time.perf_counter() - started < time_s:
+        turn.launch(len(calls))
+        if device.kind == "cuda":
+            torch_module().cuda.synchronize()
