@@ -86,6 +86,13 @@ def launch_command(num_processes: int, arguments: Sequence[str]) -> list[str]:
     return [sys.executable, *agent, *program]
 
 
+def _require_meeting_point(environment: Mapping[str, str]) -> None:
+    """Refuse to join processes that were not told where the first one listens; Slurm does not tell."""
+    for name, example in (("MASTER_ADDR", "the first node's name"), ("MASTER_PORT", "29500")):
+        if not environment.get(name):
+            raise BadInput(f"{name} is not set in the environment: processes cannot find each other. Valid: {example}.")
+
+
 @contextmanager
 def process_group(where: Place, device_kind: str, timeout_s: float = _TIMEOUT_S) -> Iterator[None]:
     """Join the processes, by NCCL between GPUs and by gloo between CPUs; nothing to do for one alone.
@@ -101,6 +108,7 @@ def process_group(where: Place, device_kind: str, timeout_s: float = _TIMEOUT_S)
     """
     torch = torch_module()
     if where.num_ranks > 1:
+        _require_meeting_point(os.environ)
         backend = "nccl" if device_kind == "cuda" else "gloo"
         wait = timedelta(seconds=timeout_s)
         torch.distributed.init_process_group(backend, rank=where.rank, world_size=where.num_ranks, timeout=wait)

@@ -7,6 +7,7 @@ than what is to be predicted. The mean has a column beside it.
 import csv
 import io
 import json
+import math
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from walltime.plan import Plan
 from walltime.problems import BadInput
 from walltime.validate.harness import HARNESS_COLUMNS, model_dimensions
 from walltime.validate.measured import COLUMNS as MEASURED_COLUMNS
+from walltime.validate.rows import file_text
 from walltime.workload import Training, Transformer
 from walltime.workload.parameters import num_parameters
 
@@ -156,7 +158,25 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "True" if value else "False"
-    return repr(float(value)) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return repr(float(value)) if math.isfinite(value) else ""
+    return str(value)
+
+
+def check_columns(path: Path) -> bool:
+    """Return whether a file already has a header; refuse one of other columns.
+
+    Raises
+    ------
+    BadInput
+        The file has other columns than `COLUMNS`, or cannot be read.
+    """
+    if not path.exists():
+        return False
+    header = file_text(path).partition("\n")[0].rstrip("\r")
+    if header and header.split(",") != list(COLUMNS):
+        raise BadInput(f"{path} has other columns than the rows of walltime measure train. Valid: a new file.")
+    return bool(header)
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
@@ -167,12 +187,10 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     BadInput
         The file has other columns, or cannot be written.
     """
+    text = rows_text(rows, with_header=not check_columns(path))
     try:
-        header = path.read_text(encoding="utf-8").partition("\n")[0] if path.exists() else ""
-        if header and header.rstrip("\r").split(",") != list(COLUMNS):
-            raise BadInput(f"{path} has other columns than the rows of walltime measure train. Valid: a new file.")
         with path.open("a", encoding="utf-8", newline="") as file:
-            file.write(rows_text(rows, with_header=not header))
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -191,7 +209,7 @@ def rows_text(rows: Sequence[Mapping[str, str]], *, with_header: bool = True) ->
 
 def result_json(result: TrainResult) -> dict[str, Any]:
     """Return a result as a JSON document: the row, what it ran on, and everything that was measured."""
-    content = asdict(result)
+    content = asdict(result) | {"losses": [loss if math.isfinite(loss) else None for loss in result.losses]}
     environment = content.pop("environment")
     return {"row": row_of(result), "environment": environment, "result": content}
 
@@ -218,7 +236,7 @@ def result_from_json(document: Mapping[str, Any]) -> TrainResult:
             parts=StepParts(**parts) if parts else None,
             power=PowerReading(**power) if power else None,
             step_times_s=tuple(content.pop("step_times_s")),
-            losses=tuple(content.pop("losses")),
+            losses=tuple(math.nan if loss is None else loss for loss in content.pop("losses")),
             environment=document["environment"],
             **content,
         )

@@ -30,8 +30,8 @@ def reset_peak(device: Device) -> None:
 def memory_bytes(trainer: Trainer, device: Device) -> dict[str, float]:
     """Return what this rank held by kind, after a step whose gradients are still there. [B]
 
-    ``weights``, ``gradients`` and ``optimizer`` are of its tensors; ``allocated`` and ``reserved`` the most of PyTorch's
-    allocator on a GPU; ``resident`` the most of the whole process on a CPU.
+    ``weights``, ``gradients`` and ``optimizer`` are of its tensors; ``allocated`` and ``reserved`` the most of
+    PyTorch's allocator on a GPU; ``resident`` the most of the whole process on a CPU.
     """
     parameters = [parameter for part in trainer.parts for parameter in part.parameters()]
     states = [value for state in trainer.optimizer.state.values() for value in state.values()]

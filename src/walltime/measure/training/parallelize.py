@@ -1,5 +1,6 @@
 """A decoder, or a pipeline's pieces of it, under a plan: split over tensor ranks, then shared out over data ranks."""
 
+import itertools
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ def _share_out(decoder: Decoder, mesh: Mesh, seed: int, device: Any) -> None:
 
 def _prefetch(blocks: list[nn.Module]) -> None:
     """Gather the next layer's parameters while a layer computes, forward and backward."""
-    for block, following in zip(blocks, blocks[1:], strict=False):
+    for block, following in itertools.pairwise(blocks):
         assert isinstance(block, FSDPModule)
         assert isinstance(following, FSDPModule)
         block.set_modules_to_forward_prefetch([following])

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-
 import torch
 from torch import distributed
 
@@ -16,6 +15,7 @@ from walltime.measure.environment import environment
 from walltime.measure.nvml import PowerSampler
 from walltime.measure.ranks import Place, place, process_group
 from walltime.measure.records import StepParts, TrainRequest, TrainResult
+from walltime.measure.trace import mean_parts, step_parts
 from walltime.measure.training.batches import Batch, batch_of
 from walltime.measure.training.checks import check_request
 from walltime.measure.training.memory import is_out_of_memory, limited, memory_bytes, reset_peak
@@ -23,7 +23,7 @@ from walltime.measure.training.mesh import Mesh, mesh_of
 from walltime.measure.training.parallelize import is_sharded
 from walltime.measure.training.trainer import Trainer, trainer
 from walltime.measure.training.watch import Watch
-from walltime.measure.training.window import gathered, mean_parts, mean_power, profiled, timed
+from walltime.measure.training.window import gathered, mean_power, profiled, timed
 
 _LONGEST_MESSAGE = 200
 
@@ -97,8 +97,6 @@ def _batches(request: TrainRequest, mesh: Mesh, chosen: Device, steps: range) ->
 
 def _parts(request: TrainRequest, trained: Trainer, mesh: Mesh, chosen: Device, traces: Path | None) -> StepParts:
     """Return what the traces of a few more steps show, the mean over ranks; the first of them warms the profiler up."""
-    from walltime.measure.trace import step_parts
-
     start = request.num_warmup_steps + request.num_steps
     batches = _batches(request, mesh, chosen, range(start, start + 1 + request.num_profiled_steps))
     rank = distributed.get_rank() if distributed.is_initialized() else 0
@@ -107,7 +105,7 @@ def _parts(request: TrainRequest, trained: Trainer, mesh: Mesh, chosen: Device, 
         folder.mkdir(parents=True, exist_ok=True)
         trace = folder / f"rank{rank}.json.gz"
         profiled(trained, batches, chosen, trace)
-        return mean_parts(gathered(step_parts(trace)))
+        return replace(mean_parts(gathered(step_parts(trace))), num_steps=request.num_profiled_steps)
 
 
 @contextmanager

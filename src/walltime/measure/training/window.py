@@ -1,8 +1,10 @@
 """The timed window and the profiled steps after it."""
 
+import itertools
+import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ from torch import distributed
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from walltime.measure.devices import Device
-from walltime.measure.records import PowerReading, StepParts
+from walltime.measure.records import PowerReading
 from walltime.measure.training.batches import Batch
 from walltime.measure.training.trainer import Trainer
+
+_SILENT = "99"  # above all levels of the profiler's library, which else says on standard error when it starts and stops
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ def timed(trainer: Trainer, batches: Sequence[Batch], device: Device) -> Window:
         marks.append(_mark(device))
     if device.kind == "cuda":
         torch.cuda.synchronize(device.index)
-    times_s = [_seconds(start, end) for start, end in zip(marks, marks[1:], strict=False)]
+    times_s = [_seconds(start, end) for start, end in itertools.pairwise(marks)]
     return Window(_slowest(times_s, device), _mean_losses(trainer, losses, device))
 
 
@@ -78,6 +82,7 @@ def _together() -> None:
 
 def profiled(trainer: Trainer, batches: Sequence[Batch], device: Device, trace: Path) -> None:
     """Run steps under PyTorch's profiler, the first one only to warm it up, and save their trace."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", _SILENT)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.kind == "cuda" else [])]
     plan = schedule(wait=0, warmup=1, active=len(batches) - 1, repeat=1)
     _together()
@@ -96,22 +101,6 @@ def gathered(value: Any) -> list[Any]:
     values: list[Any] = [None] * distributed.get_world_size()
     distributed.all_gather_object(values, value)
     return values
-
-
-def mean_parts(parts: Sequence[StepParts]) -> StepParts:
-    """Return the mean over ranks of what their traces show, which add up as each does."""
-    lengths = [f.name for f in fields(StepParts) if f.name.endswith("_s") and "_by_kind" not in f.name]
-    means = {name: _mean([getattr(part, name) for part in parts]) for name in lengths}
-    by_kind = {
-        name: _mean_by_kind([getattr(part, name) for part in parts])
-        for name in ("communication_by_kind_s", "exposed_by_kind_s")
-    }
-    return StepParts(**means, **by_kind, num_steps=parts[0].num_steps)
-
-
-def _mean_by_kind(parts: Sequence[Any]) -> dict[str, float]:
-    kinds = dict.fromkeys(kind for part in parts for kind in part)
-    return {kind: _mean([part.get(kind, 0.0) for part in parts]) for kind in kinds}
 
 
 def mean_power(readings: Sequence[PowerReading | None]) -> PowerReading | None:
