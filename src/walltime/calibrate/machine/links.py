@@ -63,9 +63,7 @@ _DECIDING = {
     "send_efficiency": (SEND,),
 }
 """Which collectives can decide a number; without any of them it is not fitted."""
-_START = LinkLevel(
-    **{"bytes_per_s": 1.0, **{name: prior.value for name, prior in _CPU.items()}}  # type: ignore[arg-type]
-)
+_START = LinkLevel(**{"bytes_per_s": 1.0, **{name: prior.value for name, prior in _CPU.items()}})
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def fit_matmul(
         Whether eight-bit rows include the cast of the first factor.
     """
     cast = _CAST if with_cast and chip.word_bytes == 1 else {}
-    shapes = [_Shape(each.fixed, each.priors | cast) for each in (_gpu_shapes(base) if base else _cpu_shapes())]
+    shapes = [_Shape(each.fixed, {**each.priors, **cast}) for each in (_gpu_shapes(base) if base else _cpu_shapes())]
     tried = [(shape, _fitted(rows, chip, shape)) for shape in shapes]
     shape, best = tried[0]
     for other, numbers in tried[1:]:
