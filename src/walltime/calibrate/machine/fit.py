@@ -75,7 +75,7 @@ def calibrate(rows: MachineRows, name: str, holdout: Holdout, command: str) -> C
     network = machine_network(rows, base, rates, source).fitted(holdout)
     draft = _draft(rows, base, rates, kernels, network, source, _origin(rows, holdout, command))
     with registered(draft):
-        training = _training(rows, draft, kernels, network.network.domain, holdout)
+        training = _training(rows, draft, kernels, holdout)
         limit_w = float(draft.accelerator.power_w.value) if draft.accelerator.power_w else None
         power = fit_power(rows.kernels, training, limit_w, rows.based_on, holdout)
     fits = [*kernels.by_part(), *network.by_part()]
@@ -171,14 +171,12 @@ def _usable_bytes(rows: MachineRows, base: Base | None, source: Source) -> Numbe
     return source.measured(float(told_bytes), "environments") if told_bytes else None
 
 
-def _training(
-    rows: MachineRows, draft: CalibrationRecord, kernels: KernelFits, domain: int, holdout: Holdout
-) -> TrainingFit | None:
+def _training(rows: MachineRows, draft: CalibrationRecord, kernels: KernelFits, holdout: Holdout) -> TrainingFit | None:
     """Fit the training rows; None without any."""
     steps, is_cpu = training_rows(rows), not rows.based_on
     if not steps:
         return None
-    cases, skipped = machine_cases(steps, draft.id, domain, set(draft.kernels.matmul), is_cpu=is_cpu)
+    cases, skipped = machine_cases(steps, draft)
     if not cases:
         return None
     before = None if is_cpu else before_errors([case.row for case in cases])

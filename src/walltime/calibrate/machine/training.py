@@ -1,6 +1,6 @@
 """What a machine sustains in training and what software adds there, fitted to its measured steps."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,10 +9,10 @@ from walltime.arrays import Floats, Mask
 from walltime.calibrate.machine.numbers import Fitted, Prior, fit_numbers
 from walltime.calibrate.machine.priors import chip_priors, cpu_values, stack_priors
 from walltime.calibrate.machine.quality import Holdout, RowsFit, held_out
+from walltime.catalog.calibrations import CalibrationRecord
 from walltime.engines.calibration import AcceleratorNumbers, Calibration, StackNumbers, calibration
 from walltime.engines.step import StepTime
 from walltime.validate.cases import Case, Skipped, case_of
-from walltime.validate.chips import Machine
 from walltime.validate.measured import MeasuredRow
 from walltime.validate.predict import CaseBatch, batch_step, case_batches, step_times_s
 from walltime.workload.parameters import num_parameters
@@ -63,35 +63,26 @@ class TrainingFit:
         return lambda batch: _with(calibration(batch.cluster, batch.stack.id), self.chip, self.stacks[batch.stack.id])
 
 
-def machine_cases(
-    rows: Sequence[MeasuredRow], machine_id: str, domain: int, precisions: Set[str], *, is_cpu: bool
-) -> tuple[list[Case], list[Skipped]]:
+def machine_cases(rows: Sequence[MeasuredRow], machine: CalibrationRecord) -> tuple[list[Case], list[Skipped]]:
     """Return training rows as cases on a machine that is being calibrated, and those that are none.
 
     Parameters
     ----------
     rows
         Measured steps.
-    machine_id
-        Under which the machine's record is found.
-    domain
-        Accelerators that its innermost level joins.
-    precisions
-        Of which the machine has matmuls.
-    is_cpu
-        Whether no rule knows the accelerator by what the rows call it, nor the speed of what was not measured.
+    machine
+        Its record, without what is fitted on them.
     """
     found: list[Case] = []
     skipped: list[Skipped] = []
     for row in rows:
-        answer = case_of(replace(row, gpu=machine_id, gpu_canonical="") if is_cpu else row)
+        answer = case_of(row, machine)
         if isinstance(answer, Skipped):
-            skipped.append(replace(answer, row=row))
-        elif is_cpu and answer.plan.precision not in precisions:
+            skipped.append(answer)
+        elif not machine.based_on and answer.plan.precision not in machine.kernels.matmul:
             skipped.append(Skipped(row, f"no {answer.plan.precision} matmuls were measured"))
         elif answer.step_time_s:
-            node = row.gpus_per_node or domain
-            found.append(replace(answer, row=row, machine=Machine(machine_id, node, domain, None, machine_id)))
+            found.append(answer)
     return found, skipped
 
 
