@@ -54,6 +54,8 @@ class StepParts:
         The rest.
     communication_by_kind_s, exposed_by_kind_s
         The same by kind of collective (``all_gather``, ``send_recv``); kinds may overlap, so they need not add up.
+    exposed_by_group_s
+        The same by the name of the ranks that take part (``mesh_tp``), where a trace tells it.
     num_steps
         Steps that this is the mean of.
     """
@@ -65,6 +67,7 @@ class StepParts:
     idle_s: float
     communication_by_kind_s: Mapping[str, float] = field(default_factory=dict)
     exposed_by_kind_s: Mapping[str, float] = field(default_factory=dict)
+    exposed_by_group_s: Mapping[str, float] = field(default_factory=dict)
     num_steps: int = 1
 
 
@@ -101,6 +104,10 @@ class TrainResult:
         What it ran on and with, `walltime.measure.environment`.
     message
         What the device said when it ran out of memory.
+    device, num_ranks_per_node
+        The accelerator as it calls itself, and how many of them a node has.
+    framework, attention
+        The software with its version, and what computes attention: ``sdpa`` or ``unfused``.
     """
 
     request: TrainRequest
@@ -112,3 +119,7 @@ class TrainResult:
     memory_bytes: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     message: str = ""
+    device: str = ""
+    num_ranks_per_node: int = 1
+    framework: str = ""
+    attention: str = ""

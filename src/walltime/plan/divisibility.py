@@ -63,13 +63,18 @@ def check_plan(plan: Plan, training: Training, cluster: Cluster) -> None:
     Narayanan et al. (2021), section 2.2, for interleaving; Liu et al. (2024), DeepSeek-V3, section 3.2.1, for
     DualPipe, whose stages and microbatches must be even.
     """
+    check_split(plan, training)
+    _check_cluster(plan, cluster)
+
+
+def check_split(plan: Plan, training: Training) -> None:
+    """Refuse a plan that does not divide the model or the batch, or contradicts itself; see `check_plan`."""
     _check_choices(plan)
     _check_tensor(plan, training.model)
     _check_context(plan, training)
     _check_experts(plan, training.model)
     _check_batch(plan, training)
     _check_pipeline(plan, training)
-    _check_cluster(plan, cluster)
 
 
 def num_microbatches(plan: Plan, training: Training) -> int:

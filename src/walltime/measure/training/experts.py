@@ -1,0 +1,79 @@
+"""A mixture of experts: a router, the experts that each token visits, and those that every token visits."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from walltime.measure.training.layers import Mlp
+from walltime.workload import Transformer
+
+
+class Mixture(nn.Module):
+    """Routed and shared experts; tokens go to the highest scores, however many meet there."""
+
+    def __init__(self, model: Transformer) -> None:
+        super().__init__()
+        self.top_k = model.top_k
+        self.router = nn.Linear(model.d_model, model.num_experts, bias=model.router_bias)
+        self.experts = Experts(model)
+        self.shared = Mlp(model, model.d_ff_shared, bias=False) if model.d_ff_shared else None
+        self.shared_gate = nn.Linear(model.d_model, 1, bias=False) if model.shared_expert_gate else None
+
+    def forward(self, x: Any) -> Any:
+        """Return what the experts add."""
+        tokens = x.flatten(0, -2)
+        scores, chosen = self.router(tokens).topk(self.top_k, dim=-1)
+        order = chosen.flatten().argsort()
+        counts = torch.bincount(chosen.flatten(), minlength=self.router.out_features)
+        weights = scores.softmax(dim=-1).flatten()[order].unsqueeze(1)
+        senders = order // self.top_k
+        answers = self.experts(tokens[senders], counts) * weights
+        mixed = torch.zeros_like(tokens).index_add(0, senders, answers.to(tokens.dtype))
+        return (mixed + self._shared(tokens)).view_as(x) if self.shared is not None else mixed.view_as(x)
+
+    def _shared(self, tokens: Any) -> Any:
+        answer = self.shared(tokens) if self.shared is not None else 0
+        return answer if self.shared_gate is None else answer * self.shared_gate(tokens).sigmoid()
+
+
+class Experts(nn.Module):
+    """All routed experts of a layer, their matrices stacked."""
+
+    def __init__(self, model: Transformer) -> None:
+        super().__init__()
+        count, width, hidden = model.num_experts, model.d_model, model.d_ff_expert
+        self.gate = nn.Parameter(torch.empty(count, width, hidden)) if model.gated_mlp else None
+        self.up = nn.Parameter(torch.empty(count, width, hidden))
+        self.down = nn.Parameter(torch.empty(count, hidden, width))
+        gate_bias = model.expert_bias and model.gated_mlp
+        self.gate_bias = nn.Parameter(torch.empty(count, hidden)) if gate_bias else None
+        self.up_bias = nn.Parameter(torch.empty(count, hidden)) if model.expert_bias else None
+        self.down_bias = nn.Parameter(torch.empty(count, width)) if model.expert_bias else None
+
+    def forward(self, tokens: Any, counts: Any) -> Any:
+        """Return each expert's answers to its tokens, which stand together.
+
+        Parameters
+        ----------
+        tokens : (visits, d_model)
+        counts : (experts,)
+            Tokens of each expert.
+        """
+        up = _grouped(tokens, self.up, self.up_bias, counts)
+        if self.gate is None:
+            hidden = functional.gelu(up)
+        else:
+            hidden = functional.silu(_grouped(tokens, self.gate, self.gate_bias, counts)) * up
+        return _grouped(hidden, self.down, self.down_bias, counts)
+
+
+def _grouped(x: Any, weights: Any, bias: Any, counts: Any) -> Any:
+    """Return rows times the matrix of their group: one kernel on a GPU in 16 bits, else a product a group."""
+    if x.is_cuda and x.dtype == torch.bfloat16:
+        y = functional.grouped_mm(x, weights, offs=counts.cumsum(0, dtype=torch.int32))
+    else:
+        pieces = zip(x.split(counts.tolist()), weights, strict=True)
+        y = torch.cat([piece @ weight for piece, weight in pieces])
+    return y if bias is None else y + bias.repeat_interleave(counts, dim=0)

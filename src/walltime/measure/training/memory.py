@@ -1,0 +1,99 @@
+"""Memory of a rank: what its tensors take by kind, what the device's allocator held, and limits on it."""
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from walltime.measure.devices import Device
+from walltime.measure.training.trainer import Trainer
+
+_STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_FORGET_PEAK = "5"  # proc(5): resets the peak resident set size
+_SIGNS = re.compile(r"out of memory|can't allocate memory|not enough memory|std::bad_alloc", re.IGNORECASE)
+_KIBI = 1024
+
+
+def reset_peak(device: Device) -> None:
+    """Forget what was held until now."""
+    if device.kind == "cuda":
+        torch.cuda.reset_peak_memory_stats(device.index)
+        return
+    with suppress(OSError):
+        _FORGET.write_text(_FORGET_PEAK)
+
+
+def memory_bytes(trainer: Trainer, device: Device) -> dict[str, float]:
+    """Return what this rank held by kind, after a step whose gradients are still there. [B]
+
+    ``weights``, ``gradients`` and ``optimizer`` are of its tensors; ``allocated`` and ``reserved`` the most of
+    PyTorch's allocator on a GPU; ``resident`` the most of the whole process on a CPU.
+    """
+    parameters = [parameter for part in trainer.parts for parameter in part.parameters()]
+    states = [value for state in trainer.optimizer.state.values() for value in state.values()]
+    held = {
+        "weights": _size(parameters),
+        "gradients": _size(parameter.grad for parameter in parameters),
+        "optimizer": _size(states),
+    }
+    return held | _peak(device)
+
+
+def _size(tensors: Iterable[Any]) -> float:
+    local = [t.to_local() if hasattr(t, "to_local") else t for t in tensors if isinstance(t, torch.Tensor)]
+    return float(sum(tensor.numel() * tensor.element_size() for tensor in local))
+
+
+def _peak(device: Device) -> dict[str, float]:
+    if device.kind == "cuda":
+        return {
+            "allocated": float(torch.cuda.max_memory_allocated(device.index)),
+            "reserved": float(torch.cuda.max_memory_reserved(device.index)),
+        }
+    resident = _peak_resident_bytes()
+    return {} if resident is None else {"resident": resident}
+
+
+def _peak_resident_bytes() -> float | None:
+    with suppress(OSError):
+        found = re.search(r"VmHWM:\s*(\d+) kB", _STATUS.read_text(encoding="utf-8"))
+        if found:
+            return float(found[1]) * _KIBI
+    with suppress(ImportError):
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return float(peak) * (1 if sys.platform == "darwin" else _KIBI)
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not do, of the device or of the host."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(_SIGNS.search(str(error)))
+
+
+@contextmanager
+def limited(device: Device, limit_bytes: float | None) -> Iterator[None]:
+    """Let this process have no more than so much memory: of the GPU, or private and writable on the host. [B]"""
+    if limit_bytes is None:
+        yield
+        return
+    if device.kind == "cuda":
+        total = torch.cuda.get_device_properties(device.index).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total), device.index)
+        yield
+        return
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (int(limit_bytes), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
