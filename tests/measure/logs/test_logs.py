@@ -120,3 +120,8 @@ def test_no_line_breaks_the_reader(tmp_path_factory, characters):
     path.write_text("".join(characters), encoding="utf-8")
     with contextlib.suppress(BadInput):
         assert read_log(path).steps
+
+
+def test_the_sample_of_the_documentation_is_the_one_that_is_tested():
+    sample = Path(__file__).parents[2] / "data" / "logs" / "megatron.log"
+    assert sample.read_text(encoding="utf-8") == samples.MEGATRON
