@@ -173,8 +173,8 @@ def test_modes_do_not_mix(sweep):
 
 def test_a_file_that_is_not_there_and_a_folder_that_is_a_file(sweep, call, file):
     assert "nowhere.toml" in call("measure", "sweep", "nowhere.toml").refused()
-    assert "is a file" in sweep(GRID, "--out", file("taken", "")).refused()
-    assert "cannot write" in sweep(GRID, "--out", file("also taken", "") / "below").refused()
+    assert "is not a folder" in sweep(GRID, "--out", file("taken", "")).refused()
+    assert "is not a folder" in sweep(GRID, "--out", file("also taken", "") / "below").refused()
 
 
 def test_every_flag_of_a_training_run_can_be_swept_but_those_of_its_answer():

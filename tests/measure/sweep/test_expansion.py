@@ -177,7 +177,6 @@ def test_degrees_multiply_and_nothing_is_lost(gpus, tp, pp, cp, kind, repeat):
     for point in found.points:
         degrees = [int(point.options.get(name, 1)) for name in ("tp", "pp", "cp", "dp")]
         assert degrees[0] * degrees[1] * degrees[2] * degrees[3] == point.num_gpus
-        assert point.options["batch"] == (24 if point.options["batch"] % 24 == 0 else 4) * 1 or kind == "local_batch"
         if kind == "local_batch":
             assert point.options["batch"] // point.options["dp"] in (4, 24)
     assert expand(replace(sweep, order="shuffled"), anything).left_out == found.left_out

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+_ADOPTS = sys.platform.startswith("linux")
 _SET_CHILD_SUBREAPER = 36  # of prctl(2)
 _POLL_S = 0.02
 KILL_WAIT_S = 60.0
@@ -105,6 +106,9 @@ class _Family:
         self._signal(signal.SIGTERM)
         self._wait(grace_s, lambda: None)
         self._wait(KILL_WAIT_S, lambda: self._signal(signal.SIGKILL))
+        if not _ADOPTS:  # then all that can be found is the group of the command
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.child.pid, signal.SIGKILL)
         return descendants(os.getpid()) if self.has_children else []
 
     def _wait(self, limit_s: float, meanwhile: Callable[[], None]) -> None:
@@ -144,7 +148,7 @@ def descendants(pid: int) -> list[int]:
 
 def _adopt_orphans() -> None:
     """Become the parent of what loses its own below this process, where the system can do that (Linux)."""
-    if not sys.platform.startswith("linux"):
+    if not _ADOPTS:
         return
     import ctypes
 
