@@ -155,7 +155,7 @@ def test_nearest_are_the_neighbours():
 
 @pytest.mark.parametrize(
     ("chip", "precision", "valid"),
-    [("a100-sxm-80gb", "fp8", "bf16, fp16"), ("h100-sxm", "nvfp4", "bf16, fp16, fp8, fp8-block, mxfp8")],
+    [("a100-sxm-80gb", "fp8", "bf16, fp16, fp32"), ("h100-sxm", "nvfp4", "bf16, fp16, fp8, fp8-block, mxfp8, fp32")],
 )
 def test_a_precision_that_an_accelerator_lacks_is_refused(chip, precision, valid):
     numbers = calibration(hardware.cluster(chip), "megatron-core")

@@ -4,156 +4,54 @@ A calibration is a cluster of the catalog that somebody measured: one file has i
 was fitted to the rows measured there, each in the shape that the catalog's own files have. Its id names all of them.
 """
 
-import datetime
 import functools
-import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from walltime.catalog.fitted import FittedBlock, KernelsRecord, LinksRecord
-from walltime.catalog.loader import data_root, read_toml
-from walltime.catalog.schema import (
-    AcceleratorRecord,
-    ClusterRecord,
-    DrawRecord,
-    EfficiencyRecord,
-    NetworkRecord,
-    Number,
-)
+from walltime.catalog.calibration_checks import check_calibration
+from walltime.catalog.calibration_record import CalibrationRecord, Origin, Quality, RowsFile
+from walltime.catalog.loader import DATASHEET, IN_CALIBRATIONS, data_root, parameter_set, plain_words, toml_content
 from walltime.problems import BadInput
+from walltime.units import shortened
 
+__all__ = [
+    "CALIBRATION",
+    "FOLDER_VARIABLE",
+    "CalibrationRecord",
+    "Origin",
+    "Quality",
+    "RowsFile",
+    "broken_calibrations",
+    "calibrated",
+    "calibration_called",
+    "calibration_files",
+    "calibration_record",
+    "calibrations",
+    "calibrations_labelled",
+    "catalog_ids",
+    "check_calibration_id",
+    "is_calibration_file",
+    "kin_of",
+    "read_calibration",
+    "registered",
+    "user_folder",
+]
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?<!\.toml)")
+_ID_IN_WORDS = "valid are letters, digits, dots, dashes and underscores"
+_REMEMBERED = 16
+"""Calibrations of which the latest content is remembered."""
+
+CALIBRATION = "calibration"
+"""Whose numbers a machine has that somebody measured, where that is said beside `DATASHEET`."""
 FOLDER_VARIABLE = "WALLTIME_CALIBRATIONS"
 """Environment variable that names the folder of the user's calibrations instead of the usual one."""
-
-
-class RowsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A file of measured rows that a calibration was fitted on."""
-
-    path: str
-    sha256: str
-    rows: int
-
-
-class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a calibration came to be.
-
-    Attributes
-    ----------
-    date
-        Of the fit.
-    command
-        That made the file.
-    walltime, data_version
-        Of the program and of the catalog that it starts from.
-    seed
-        Of the split into rows fitted on and rows held out.
-    files
-        The rows.
-    environments
-        What the rows were measured with, each as `walltime.measure.environment` records it: hardware, driver, clocks,
-        versions, settings of the communication library.
-    """
-
-    date: datetime.date
-    command: str
-    walltime: str
-    data_version: str
-    seed: int
-    files: list[RowsFile]
-    environments: list[dict[str, Any]] = []
-
-
-class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How well one part of a calibration meets its rows; errors are relative and absolute, of time or of power.
-
-    Attributes
-    ----------
-    part
-        What was fitted: ``matmul.bf16``, ``all_reduce``, ``step time``, ``power``.
-    rows
-        How many.
-    median_error_before, p90_error_before
-        By the catalog's numbers, where it has the accelerator.
-    median_error, p90_error
-        On the rows fitted: no prediction.
-    held_out_median_error, held_out_p90_error
-        On rows left out of the fit.
-    held_out
-        Which rows were left out.
-    residuals
-        Predicted over measured less one, row by row as the files have them.
-    """
-
-    part: str
-    rows: int
-    median_error_before: float | None = None
-    p90_error_before: float | None = None
-    median_error: float
-    p90_error: float
-    held_out_median_error: float | None = None
-    held_out_p90_error: float | None = None
-    held_out: str = ""
-    residuals: list[float] = []
-
-
-class CalibrationRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``calibrations/<id>.toml``: one measured machine.
-
-    Attributes
-    ----------
-    id, name
-        Of the calibration, of its cluster, its accelerator and its network alike.
-    based_on
-        The catalog's accelerator whose datasheet, prices and kin it takes; empty for a machine that no datasheet has.
-    accelerator, efficiency, network, cluster
-        As the catalog has them. The accelerator's aliases are what measured rows call it.
-    kernels, links
-        Fitted kernels by themselves and collectives.
-    chip
-        What the accelerator sustains in training; empty values are those of ``based_on``, or the usual ones.
-    stack
-        What software stacks add on this machine, by stack; likewise.
-    draw
-        What it draws, as shares of the board's limit; nothing where power was not measured.
-    usable_bytes
-        Memory that the software may take.
-    origin, quality
-        How it was made, and how good it is.
-    """
-
-    schema: Literal[1]
-    id: str
-    name: str
-    based_on: str = ""
-    accelerator: AcceleratorRecord
-    efficiency: EfficiencyRecord
-    network: NetworkRecord
-    cluster: ClusterRecord
-    kernels: KernelsRecord
-    links: LinksRecord
-    chip: FittedBlock | None = None
-    stack: dict[str, FittedBlock] = {}
-    draw: DrawRecord | None = None
-    usable_bytes: Number | None = None
-    origin: Origin
-    quality: list[Quality] = []
-
-    def __post_init__(self) -> None:
-        """All records are of the one machine."""
-        named = {
-            *(self.accelerator.id, self.accelerator.usual_cluster, self.efficiency.accelerator, self.network.id),
-            *(self.cluster.id, self.cluster.accelerator, self.cluster.network),
-            *(self.kernels.accelerator, self.links.network),
-        }
-        if named != {self.id}:
-            raise ValueError(f"every record is of {self.id!r}, not of {', '.join(sorted(named - {self.id}))}")
-        if len(self.links.level) != len(self.network.level):
-            raise ValueError("`links` has as many levels as `network`")
 
 
 def user_folder() -> Path:
@@ -167,9 +65,19 @@ def user_folder() -> Path:
 
 
 def calibration_files() -> dict[str, Path]:
-    """Return the file of each calibration by id: those that walltime ships, then the user's own."""
-    folders = (data_root() / "calibrations", user_folder())
+    """Return the file of each calibration by id: those that walltime ships, and the user's own."""
+    folders = (user_folder(), _shipped_folder())
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
+
+
+def _shipped_folder() -> Path:
+    return data_root() / "calibrations"
+
+
+def _file_of(calibration_id: str) -> Path | None:
+    """Return the file of one calibration without looking at the others."""
+    paths = (folder / f"{calibration_id}.toml" for folder in (_shipped_folder(), user_folder()))
+    return next((path for path in paths if path.is_file()), None)
 
 
 _registered: dict[str, CalibrationRecord] = {}
@@ -190,7 +98,15 @@ def registered(record: CalibrationRecord) -> Iterator[None]:
 
 
 def calibration_record(calibration_id: str) -> CalibrationRecord | None:
-    """Return the calibration of this id, None if there is none.
+    """Return the calibration of this id, or in the file of this path; None if there is none.
+
+    Files are read as they are now: one that was written since is not mistaken for what it was.
+
+    Parameters
+    ----------
+    calibration_id
+        An id, or a path that ends in ``.toml``, which then is the id of the machine. The catalog's own ids are of no
+        calibration.
 
     Raises
     ------
@@ -199,8 +115,108 @@ def calibration_record(calibration_id: str) -> CalibrationRecord | None:
     """
     if calibration_id in _registered:
         return _registered[calibration_id]
-    path = calibration_files().get(calibration_id)
+    if calibration_id in catalog_ids():
+        return None
+    if calibration_id.endswith(".toml"):
+        return _at_path(calibration_id)
+    path = _file_of(calibration_id) if _ID.fullmatch(calibration_id) else None
     return None if path is None else read_calibration(path)
+
+
+def _at_path(name: str) -> CalibrationRecord | None:
+    path = Path(name)
+    return _renamed(read_calibration(path), name) if path.is_file() and is_calibration_file(path) else None
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _renamed(record: CalibrationRecord, name: str) -> CalibrationRecord:
+    return record.called(name)
+
+
+def calibration_called(name: str) -> CalibrationRecord | None:
+    """Return the calibration of this id, name or alias; None if there is none.
+
+    Raises
+    ------
+    BadInput
+        Several machines are called so, or the file of this id is broken. Other broken files are passed over.
+    """
+    if (found := calibration_record(name)) is not None:
+        return found
+    named = calibrations_labelled(name)
+    if len(named) > 1:
+        ids = ", ".join(one.id for one in named)
+        raise BadInput(f"several calibrations are called {shortened(name)}. Valid: the id of one: {ids}.")
+    return named[0] if named else None
+
+
+def calibrations_labelled(name: str) -> list[CalibrationRecord]:
+    """Return the calibrations whose id, name or alias this is, whether in capitals or not."""
+    wanted = name.strip().lower()
+    return [one for one in calibrations() if wanted in (label.lower() for label in one.labels)]
+
+
+def calibrations() -> list[CalibrationRecord]:
+    """Return every calibration that can be read, by id."""
+    known = dict(_registered)
+    for calibration_id, path in calibration_files().items():
+        with suppress(BadInput):
+            known.setdefault(calibration_id, read_calibration(path))
+    return [known[calibration_id] for calibration_id in sorted(known)]
+
+
+def calibrated(kind: type[Any]) -> list[Any]:
+    """Return the record of one kind of every calibration that can be read: accelerators, networks, ..."""
+    return [getattr(own, IN_CALIBRATIONS[kind]) for own in calibrations()]
+
+
+def broken_calibrations() -> dict[str, str]:
+    """Return what is wrong with each calibration that cannot be read, by id."""
+    found = {}
+    for calibration_id, path in calibration_files().items():
+        try:
+            read_calibration(path)
+        except BadInput as problem:
+            found[calibration_id] = str(problem)
+    return found
+
+
+def kin_of(accelerator_id: str) -> str:
+    """Return the catalog's accelerator whose prices, node and measured rows are one's too: its base, or itself.
+
+    Parameters
+    ----------
+    accelerator_id
+        Of the catalog or of a calibration.
+    """
+    found = calibration_record(accelerator_id)
+    return accelerator_id if found is None else found.based_on or accelerator_id
+
+
+def is_calibration_file(path: Path) -> bool:
+    """Whether the content of a TOML file is meant for a calibration, not for a user's own cluster."""
+    return bool({"origin", "kernels", "links", "efficiency"} & _parsed(path, _content(path)).keys())
+
+
+@functools.cache
+def catalog_ids() -> frozenset[str]:
+    """Return the ids of the catalog's own accelerators, networks and clusters."""
+    folders = ("accelerators", "networks", "clusters")
+    return frozenset(path.stem for folder in folders for path in (data_root() / folder).glob("*.toml"))
+
+
+def check_calibration_id(calibration_id: str) -> None:
+    """Refuse an id that the catalog has already, or that is no plain word.
+
+    Raises
+    ------
+    BadInput
+        With what would be valid.
+    """
+    if not _ID.fullmatch(calibration_id):
+        raise BadInput(f"id={shortened(calibration_id)}: {_ID_IN_WORDS}, for example my-cluster.")
+    if parameter_set(DATASHEET).knows(calibration_id):
+        raise BadInput(f"id={calibration_id!r} is the catalog's. Valid: another name, for example my-{calibration_id}.")
 
 
 def read_calibration(path: Path) -> CalibrationRecord:
@@ -209,25 +225,36 @@ def read_calibration(path: Path) -> CalibrationRecord:
     Raises
     ------
     BadInput
-        As `calibration_record`.
+        It cannot be read or is not a calibration, its id is not that of the file or is the catalog's, or a number of it
+        cannot be; the message names the file and the field.
     """
-    return _read(path, _hash(path))
+    return _read(path, _content(path))
 
 
-def _hash(path: Path) -> str:
+def _content(path: Path) -> bytes:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return path.read_bytes()
     except OSError as error:
         raise BadInput(f"cannot read {str(path)!r}: {error.strerror or error}.") from None
 
 
-@functools.cache
-def _read(path: Path, _version: str) -> CalibrationRecord:
-    raw = read_toml(path)
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _parsed(path: Path, content: bytes) -> Mapping[str, Any]:
+    return toml_content(path, content)
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _read(path: Path, content: bytes) -> CalibrationRecord:
+    raw = _parsed(path, content)
     try:
         record = msgspec.convert(raw, CalibrationRecord)
     except msgspec.ValidationError as error:
-        raise BadInput(f"{path}: {error}") from None
+        raise BadInput(f"{path}: {plain_words(error)}.") from None
     if record.id != path.stem:
         raise BadInput(f"{path}: its id is {record.id!r}. Valid: {path.stem!r}, as the file is called.")
+    try:
+        check_calibration_id(record.id)
+        check_calibration(record)
+    except BadInput as problem:
+        raise BadInput(f"{path}: {problem}") from None
     return record

@@ -4,6 +4,7 @@ import functools
 
 import msgspec
 
+from walltime.catalog.calibrations import kin_of
 from walltime.catalog.loader import convert, data_root, read_toml
 from walltime.catalog.schema import Number, _Record
 
@@ -64,7 +65,8 @@ class FailuresRecord(_Record, frozen=True):
 
     def parts_of(self, accelerator: str) -> PartsRecord:
         """Return how often an accelerator and its node fail: its own numbers, its family's, or the default's."""
-        return self.parts.get(self.family.get(accelerator, accelerator), self.parts[DEFAULT])
+        kin = kin_of(accelerator)
+        return self.parts.get(self.family.get(kin, kin), self.parts[DEFAULT])
 
 
 @functools.cache

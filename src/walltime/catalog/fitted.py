@@ -2,13 +2,16 @@
 
 import functools
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
 from walltime.catalog.loader import data_root, read_toml
 from walltime.catalog.schema import Number
 from walltime.problems import BadInput
+
+if TYPE_CHECKING:
+    from walltime.catalog.calibration_record import CalibrationRecord
 
 _ROOT = "fitted"
 
@@ -95,11 +98,12 @@ class LinksRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class PassCount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Passes of one kind of memory-bound kernel, and why."""
+    """Passes of one kind of memory-bound kernel, and why; whether they are in 32 bits whatever the tensor is in."""
 
     forward: int
     backward: int
     note: str
+    in_32_bits: bool = False
 
 
 class PassesRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -134,15 +138,31 @@ class MemoryRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 R = TypeVar("R", MemoryRecord, KernelsRecord, LinksRecord, PassesRecord, TrainingRecord)
 
 
-@functools.cache
 def kernels_record(accelerator: str) -> KernelsRecord:
-    """Return the fitted kernels of an accelerator."""
+    """Return the fitted kernels of an accelerator, of the catalog or of a calibration."""
+    own = _calibration(accelerator)
+    return _catalog_kernels(accelerator) if own is None else own.kernels
+
+
+def links_record(network: str) -> LinksRecord:
+    """Return the fitted links of a network, of the catalog or of a calibration."""
+    own = _calibration(network)
+    return _catalog_links(network) if own is None else own.links
+
+
+def _calibration(name: str) -> "CalibrationRecord | None":
+    from walltime.catalog.calibrations import calibration_record  # which needs this module
+
+    return calibration_record(name)
+
+
+@functools.cache
+def _catalog_kernels(accelerator: str) -> KernelsRecord:
     return _read(f"kernels/{accelerator}.toml", KernelsRecord)
 
 
 @functools.cache
-def links_record(network: str) -> LinksRecord:
-    """Return the fitted links of a network."""
+def _catalog_links(network: str) -> LinksRecord:
     return _read(f"links/{network}.toml", LinksRecord)
 
 
@@ -164,9 +184,49 @@ def passes_record() -> PassesRecord:
     return _read("passes.toml", PassesRecord)
 
 
+def accelerator_blocks(accelerator: str) -> list[FittedBlock]:
+    """Return what bears on an accelerator in training, later blocks over earlier: the usual, its family's, its own."""
+    record, own = training_record(), _calibration(accelerator)
+    family = record.family_of(accelerator if own is None else own.based_on)
+    found = [record.accelerator["default"], record.accelerator.get(family), None if own is None else own.chip]
+    return [block for block in found if block is not None]
+
+
+def stack_blocks(stack: str, accelerator: str) -> list[FittedBlock]:
+    """Return what bears on a software stack on an accelerator, likewise: the usual, the stack's, the calibration's."""
+    record, own = training_record(), _calibration(accelerator)
+    found = [record.stack["default"], record.stack.get(stack), None if own is None else own.stack.get(stack)]
+    return [block for block in found if block is not None]
+
+
+def fitted_accelerator(accelerator: str) -> FittedBlock | None:
+    """Return what an accelerator itself was found to sustain in training: by a calibration, else by the catalog."""
+    own = _calibration(accelerator)
+    return training_record().accelerator.get(accelerator) if own is None else own.chip
+
+
+def fitted_stack(stack: str, accelerator: str) -> FittedBlock | None:
+    """Return what a software stack itself was found to add: on a calibrated machine, else anywhere."""
+    own = _calibration(accelerator)
+    return (None if own is None else own.stack.get(stack)) or training_record().stack.get(stack)
+
+
+def known_usable_bytes(accelerator: str) -> Number | None:
+    """Return the memory of an accelerator that software can use; None where it was not seen. [B]"""
+    own = _calibration(accelerator)
+    if own is not None and own.usable_bytes is not None:
+        return own.usable_bytes
+    return memory_record().usable.get(accelerator if own is None else own.based_on)
+
+
 def fitted_ids(kind: str) -> list[str]:
-    """Return the ids for which there is a record: ``kernels`` or ``links``."""
-    return sorted(path.stem for path in (data_root() / _ROOT / kind).glob("*.toml"))
+    """Return the catalog's ids for which there is a record: ``kernels`` or ``links``."""
+    return list(_fitted_ids(kind))
+
+
+@functools.cache
+def _fitted_ids(kind: str) -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in (data_root() / _ROOT / kind).glob("*.toml")))
 
 
 def _read(name: str, kind: type[R]) -> R:

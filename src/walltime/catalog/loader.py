@@ -33,6 +33,14 @@ _FOLDERS: dict[type, str] = {
     NetworkRecord: "networks",
 }
 
+IN_CALIBRATIONS: dict[type, str] = {
+    AcceleratorRecord: "accelerator",
+    ClusterRecord: "cluster",
+    EfficiencyRecord: "efficiency",
+    NetworkRecord: "network",
+}
+"""Kinds of record that a calibration has one of, by the name of its field."""
+
 _SINGULAR = {
     "accelerators": "accelerator",
     "clusters": "accelerator or cluster",
@@ -65,13 +73,21 @@ def data_version() -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; a missing or unparsable one is bad input that names the file and the place."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        if isinstance(error, tomllib.TOMLDecodeError):
-            raise BadInput(f"{path}: not valid TOML: {error}.") from None
-        if isinstance(error, UnicodeDecodeError):
-            raise BadInput(f"{path}: not a UTF-8 text file.") from None
-        raise BadInput(f"cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}.") from None
+        return toml_content(path, path.read_bytes())
+    except OSError as error:
+        raise BadInput(f"cannot read {str(path)!r}: {error.strerror or error}.") from None
+
+
+def toml_content(path: Path, content: bytes) -> dict[str, Any]:
+    """Return what a TOML file of this content says; what is no TOML is bad input, as in `read_toml`."""
+    try:
+        return tomllib.loads(content.decode())
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path}: not valid TOML: {error}.") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{path}: not a UTF-8 text file.") from None
+    except ValueError as error:
+        raise BadInput(f"cannot read {str(path)!r}: {error}.") from None
     except RecursionError:
         raise BadInput(f"{path}: nested too deeply.") from None
 
@@ -125,7 +141,30 @@ class ParameterSet:
         return convert(read_toml(self.root / "study.toml"), StudyRecord, self.root / "study.toml")
 
     def find(self, kind: type[R], name: str) -> R | None:
-        """Return the record with this id, alias or full name, None if there is none."""
+        """Return the record with this id, alias or full name, None if there is none.
+
+        Beside the datasheets stand calibrations: what is not of the catalog may be a machine that somebody measured.
+        """
+        found = self.find_own(kind, name)
+        if found is not None or not self._has_calibrations(kind) or self.knows(name):
+            return found
+        from walltime.catalog.calibrations import calibration_called  # which needs this module
+
+        own = calibration_called(name)
+        return None if own is None else getattr(own, IN_CALIBRATIONS[kind])
+
+    def knows(self, name: str) -> bool:
+        """Whether an accelerator, a cluster or a network of the set has this id, alias or full name."""
+        return name.strip().lower() in self._known
+
+    @functools.cached_property
+    def _known(self) -> frozenset[str]:
+        machines = (*self.all(AcceleratorRecord), *self.all(ClusterRecord))
+        labels = [label for record in machines for label in _labels(record)]
+        return frozenset(label.lower() for label in (*labels, *self.ids(NetworkRecord)))
+
+    def find_own(self, kind: type[R], name: str) -> R | None:
+        """Return the record as `find` does, but of no calibration."""
         if name in self.ids(kind):
             return self._load(kind, name)
         wanted = name.strip().lower()
@@ -135,9 +174,16 @@ class ParameterSet:
         return None
 
     def names(self, kind: type[R]) -> Iterator[str]:
-        """Yield every id, full name and alias of one kind."""
+        """Yield every id, full name and alias of one kind, and the ids of calibrations."""
         for record in self.all(kind):
             yield from _labels(record)
+        if self._has_calibrations(kind):
+            from walltime.catalog.calibrations import calibration_files  # which needs this module
+
+            yield from calibration_files()
+
+    def _has_calibrations(self, kind: type[R]) -> bool:
+        return self.name == DATASHEET and kind in IN_CALIBRATIONS
 
     @functools.cache  # noqa: B019  (parameter sets live as long as the process)
     def _load(self, kind: type[R], name: str) -> R:

@@ -3,6 +3,7 @@
 import functools
 import statistics
 
+from walltime.catalog.calibrations import kin_of
 from walltime.catalog.loader import convert, data_root, read_toml
 from walltime.catalog.schema import Number, OwnershipRecord, PurchaseRecord
 
@@ -16,7 +17,8 @@ def ownership_record() -> OwnershipRecord:
 
 def purchases(accelerator_id: str) -> list[PurchaseRecord]:
     """Return what was asked for an accelerator, the oldest price first; none if none is known."""
-    found = [one for one in ownership_record().purchase if one.accelerator == accelerator_id]
+    kin = kin_of(accelerator_id)
+    found = [one for one in ownership_record().purchase if one.accelerator == kin]
     return sorted(found, key=lambda one: one.date)
 
 
@@ -26,7 +28,7 @@ def server_price_usd_per_gpu(accelerator_id: str) -> Number | None:
     Parameters
     ----------
     accelerator_id
-        Of the catalog, for example ``h100-sxm``.
+        Of the catalog, for example ``h100-sxm``, or of a calibration, whose prices are those that it is based on.
 
     Returns
     -------

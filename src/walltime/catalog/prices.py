@@ -3,6 +3,7 @@
 import functools
 import statistics
 
+from walltime.catalog.calibrations import kin_of
 from walltime.catalog.loader import convert, data_root, read_toml
 from walltime.catalog.schema import Number, PriceRecord, PricesRecord
 
@@ -16,7 +17,8 @@ def prices_record() -> PricesRecord:
 
 def list_prices(accelerator_id: str) -> list[PriceRecord]:
     """Return the list prices of an accelerator, the lowest first; none if none is known."""
-    found = [price for price in prices_record().price if price.accelerator == accelerator_id]
+    kin = kin_of(accelerator_id)
+    found = [price for price in prices_record().price if price.accelerator == kin]
     return sorted(found, key=lambda price: price.usd_per_gpu_hour.value)
 
 
@@ -26,7 +28,7 @@ def price_per_gpu_hour_usd(accelerator_id: str) -> Number | None:
     Parameters
     ----------
     accelerator_id
-        Of the catalog, for example ``h100-sxm``.
+        Of the catalog, for example ``h100-sxm``, or of a calibration, whose prices are those that it is based on.
 
     Returns
     -------

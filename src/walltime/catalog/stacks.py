@@ -26,7 +26,7 @@ class RunsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     reshard: tuple[bool, ...]
     recomputes: tuple[Literal["none", "selective", "full"], ...]
     partial_recompute: bool
-    precisions: tuple[Literal["bf16", "fp16", "fp8", "fp8-block", "mxfp8", "nvfp4"], ...]
+    precisions: tuple[Literal["bf16", "fp16", "fp8", "fp8-block", "mxfp8", "nvfp4", "fp32"], ...]
     sequence_parallel: tuple[bool, ...]
     moe_sequence_parallel: tuple[bool, ...] | None = None
     cp_algorithms: tuple[Literal["ring", "all-to-all"], ...]

@@ -6,9 +6,10 @@ from typing import Any
 
 from walltime import api
 from walltime.catalog import DATASHEET
-from walltime.catalog.fitted import fitted_ids, training_record
+from walltime.catalog.fitted import fitted_accelerator, fitted_ids, fitted_stack
 from walltime.cli.common import resolve_cluster, texts, typed
 from walltime.economics.terms import ROOMS, is_setting
+from walltime.engines.calibration import kernels
 from walltime.engines.known_cluster import known_cluster
 from walltime.engines.stack import ATTENTION_KERNELS, Stack, stack
 from walltime.hardware import Cluster
@@ -85,7 +86,7 @@ def real_cluster(values: Mapping[str, Any], notes: list[str]) -> Cluster:
             raise unknown("field in --set", text.partition("=")[0], [f"{name}.…" for name in (*_HARDWARE, *ROOMS)])
     values = {**values, "parameters": DATASHEET, "precision": None, "set": of_hardware}
     cluster = resolve_cluster(values, needs_count=True)
-    if cluster.network.id not in fitted_ids("links"):
+    if cluster.network.id not in (*fitted_ids("links"), cluster.accelerator.id):
         notes.append(
             f"the network of {cluster.name} was not measured: it is taken for one like the accelerator's usual"
         )
@@ -217,8 +218,13 @@ def run_warnings(asked: Run) -> list[str]:
         )
     if plan.offload_optimizer:
         said.append("offload_optimizer frees memory, and its time is not counted: real steps take longer")
-    record = training_record()
-    for blocks, name in ((record.accelerator, asked.cluster.accelerator.id), (record.stack, asked.stack.id)):
-        if name not in blocks or blocks[name].kind == "estimate":
+    chip = asked.cluster.accelerator.id
+    if plan.precision == "fp32" and "fp32" not in kernels(chip).matmul:
+        said.append(f"fp32 matmuls of {chip} were not measured: they are taken for as efficient as those in 16 bits")
+    for block, name in (
+        (fitted_accelerator(chip), chip),
+        (fitted_stack(asked.stack.id, chip), asked.stack.id),
+    ):
+        if block is None or block.kind == "estimate":
             said.append(f"what {name} adds or sustains in training is estimated from its kin, not fitted")
     return said

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from walltime.catalog import Number
+from walltime.catalog.calibrations import kin_of
 from walltime.catalog.failures import failures_record
 from walltime.economics.reliability import Reliability
 from walltime.engines.stack import Stack
@@ -32,7 +33,7 @@ def reliability_numbers(cluster: Cluster) -> dict[str, Number]:
 
 def gpus_per_node(cluster: Cluster) -> int:
     """Return how many accelerators fail with their host: all that fast links join, unless these join hosts."""
-    known = failures_record().gpus_per_node.get(cluster.accelerator.id)
+    known = failures_record().gpus_per_node.get(kin_of(cluster.accelerator.id))
     if known is not None:
         return int(known.value)
     joined = 1

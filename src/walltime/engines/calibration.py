@@ -1,14 +1,23 @@
 """The fitted numbers of an accelerator, a network and a software stack, joined for the engine."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from walltime.arrays import Floats, Numeric
 from walltime.catalog import AcceleratorRecord, parameter_set
-from walltime.catalog.fitted import AttentionRecord, FittedBlock, kernels_record, training_record
+from walltime.catalog.calibrations import CalibrationRecord, calibration_record
+from walltime.catalog.fitted import (
+    AttentionRecord,
+    FittedBlock,
+    KernelsRecord,
+    accelerator_blocks,
+    kernels_record,
+    stack_blocks,
+    training_record,
+)
 from walltime.engines.what_if import accelerator_ratios, link_values
 from walltime.hardware import Cluster
 from walltime.physics import links
@@ -19,15 +28,17 @@ from walltime.plan.placement import Span
 from walltime.problems import BadInput
 
 _SIXTEEN_BIT = ("bf16", "fp16")
+_REMEMBERED = 8
 _FORMATS: Mapping[str, str] = {"fp8-block": "fp8", "mxfp8": "fp8", "nvfp4": "fp4"}
 """Number formats on a datasheet that a precision of plans stands for, where it is called otherwise."""
-_FLASH2 = ("flash-attention-2", "composable-kernel-2024", "aiter", "cudnn", "splash")
+_FLASH2 = ("sdpa", "flash-attention-2", "composable-kernel-2024", "aiter", "cudnn", "splash")
 _ATTENTION = {
     "flash1": _FLASH2,
     "flash2": _FLASH2,
-    "flash3": ("cudnn", "flash-attention-3", "flash-attention-4", "aiter", "splash", "flash-attention-2"),
+    "flash3": ("sdpa", "cudnn", "flash-attention-3", "flash-attention-4", "aiter", "splash", "flash-attention-2"),
 }
-"""Kernels of the catalog that a stack's kind of attention stands for, the first that the accelerator has."""
+"""Kernels that a stack's kind of attention stands for, the first that the accelerator has; ``sdpa`` is PyTorch's, as
+`walltime measure` finds it on a machine."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ class AcceleratorNumbers:
     Attributes
     ----------
     sustained, sustained_8bit, sustained_attention
-        Of matmuls in 16 bits, of those in 8 or 4, of fused attention.
+        Of matmuls in 16 or 32 bits, of those in 8 or 4, of fused attention.
     memory_efficiency
         Share of the memory bandwidth that memory-bound kernels reach.
     flash1_share
@@ -239,7 +250,9 @@ class Calibration:
         """
         kernel, peak = self.kernels.of(precision)
         width, share = 2, min(self.chip.sustained * self.kin_burst, 1) * self.stack.kernel_efficiency
-        if precision not in _SIXTEEN_BIT:
+        if precision == "fp32":
+            width = 4
+        elif precision not in _SIXTEEN_BIT:
             width, share = 1, self.chip.sustained_8bit * self.stack.kernel_efficiency
             share *= self.stack.scaled_efficiency if precision != "fp8" else 1
             share *= self.stack.four_bit_efficiency if precision == "nvfp4" else 1
@@ -263,6 +276,7 @@ class Calibration:
         dims: tuple[Numeric, Numeric],
         causal: bool,
         dropout: bool = False,
+        precision: Precision = "bf16",
     ) -> tuple[Floats, Floats]:
         """Time of fused attention, forward and backward, with queries and values ``dims`` wide. [s]"""
         attention = self.kernels.fused_attention(kernel)
@@ -271,7 +285,7 @@ class Calibration:
             share *= self.chip.flash1_share
         if dropout:
             share /= self.chip.dropout_slowdown
-        peak = self.kernels.of("bf16")[1] * share
+        peak = self.kernels.of(precision)[1] * share
         args = (num_heads, q_len, kv_len, attention, peak, *dims)
         forward = attention_time_s(*args, causal=causal)
         backward = attention_time_s(*args, causal=causal, backward=True)
@@ -279,11 +293,27 @@ class Calibration:
         return np.asarray(forward + gap_s), np.asarray(backward + gap_s)
 
 
-@functools.cache
 def kernels(accelerator: str) -> Kernels:
-    """Return the kernels of an accelerator of the catalog."""
+    """Return the kernels of an accelerator, of the catalog or of a calibration."""
+    own = calibration_record(accelerator)
+    return _kernels_of_catalog(accelerator) if own is None else _kernels_of_calibration(own)
+
+
+@functools.cache
+def _kernels_of_catalog(accelerator: str) -> Kernels:
     record = parameter_set("datasheet").get(AcceleratorRecord, accelerator)
-    fitted = kernels_record(record.id)
+    return _kernels(record, kernels_record(record.id))
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _kernels_of_calibration(own: CalibrationRecord) -> Kernels:
+    try:
+        return _kernels(own.accelerator, own.kernels)
+    except TypeError as error:
+        raise BadInput(f"calibration {own.id}, kernels: {error}.") from None
+
+
+def _kernels(record: AcceleratorRecord, fitted: KernelsRecord) -> Kernels:
     return Kernels(
         matmul={name: MatmulKernel(**block.values) for name, block in fitted.matmul.items()},  # type: ignore[arg-type]
         attention={name: _attention_kernel(block) for name, block in fitted.attention.items()},
@@ -324,38 +354,52 @@ def _attention_kernel(record: AttentionRecord) -> AttentionKernel:
 def network_links(cluster: Cluster) -> Links:
     """Return the links of a cluster's network, at the bandwidths and latencies that the cluster has."""
     levels = zip(cluster.network.bytes_per_s, link_values(cluster), strict=True)
-    return Links(tuple(LinkLevel(bytes_per_s=bytes_per_s, **values) for bytes_per_s, values in levels))
+    try:
+        return Links(tuple(LinkLevel(bytes_per_s=bytes_per_s, **values) for bytes_per_s, values in levels))
+    except TypeError as error:
+        raise BadInput(f"{cluster.name}, links: {error}.") from None
 
 
-def _numbers(kind: type, blocks: Mapping[str, FittedBlock], name: str) -> dict[str, float]:
-    """Return fitted values by name over those of ``default``."""
-    found = dict(blocks["default"].values)
-    if name in blocks:
-        found |= blocks[name].values
+def _numbers(kind: type, blocks: Sequence[FittedBlock]) -> dict[str, float]:
+    """Return fitted values by name, those of later blocks over those of earlier ones."""
+    found: dict[str, float] = {}
+    for block in blocks:
+        found |= block.values
     return {field.name: found[field.name] for field in fields(kind)}
 
 
 def calibration(cluster: Cluster, stack_id: str) -> Calibration:
     """Return the fitted numbers for a cluster and a software stack."""
-    record, chip = training_record(), cluster.accelerator.id
-    kin = record.family_of(chip)
+    chip = cluster.accelerator.id
     return Calibration(
         cluster=cluster,
         links=network_links(cluster),
         kernels=_as_set(kernels(chip), cluster),
         chip=_sustaining(
-            AcceleratorNumbers(**_numbers(AcceleratorNumbers, record.accelerator, kin)),
+            AcceleratorNumbers(**_numbers(AcceleratorNumbers, accelerator_blocks(chip))),
             accelerator_ratios(cluster).achievable,
         ),
-        stack=StackNumbers(**_numbers(StackNumbers, record.stack, stack_id)),
-        kin_burst=_large_matmul_efficiency(kin) / _large_matmul_efficiency(chip) if kin != chip else 1.0,
+        stack=StackNumbers(**_numbers(StackNumbers, stack_blocks(stack_id, chip))),
+        kin_burst=_kin_burst(chip),
     )
 
 
-def _large_matmul_efficiency(accelerator: str) -> float:
+def _kin_burst(accelerator: str) -> float:
+    """Return `Calibration.kin_burst`: 1 where what the accelerator sustains was fitted on itself."""
+    own = calibration_record(accelerator)
+    if own is not None and own.chip is not None and "sustained" in own.chip.values:
+        return 1.0
+    kin = training_record().family_of(accelerator if own is None else own.based_on)
+    if not kin or kin == accelerator:
+        return 1.0
+    here, there = (_large_matmul_efficiency(name) for name in (accelerator, kin))
+    return there / here if here and there else 1.0
+
+
+def _large_matmul_efficiency(accelerator: str) -> float | None:
     """Return the share of the 16-bit peak that large matmuls of an accelerator reach, as measured by themselves."""
     matmul = kernels(accelerator).matmul
-    return next(matmul[kind].max_efficiency for kind in _SIXTEEN_BIT if kind in matmul)
+    return next((matmul[kind].max_efficiency for kind in _SIXTEEN_BIT if kind in matmul), None)
 
 
 __all__ = ["AcceleratorNumbers", "Calibration", "Kernels", "Links", "StackNumbers", "calibration"]

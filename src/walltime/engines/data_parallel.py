@@ -174,5 +174,6 @@ class DataParallel:
         if plans.sharding != "ddp":
             dense = dense / (plans.shard * plans.cp)
             experts = experts / self.expert_shards
-        passes = passes_of("optimizer").forward * (1 if self.stack.fused_optimizer else 2)
+        passes = passes_of("optimizer").forward - (plans.precision == "fp32")  # which has no second copy to write
+        passes *= 1 if self.stack.fused_optimizer else 2
         return self.numbers.memory_time_s(pass_bytes(dense + experts, passes))

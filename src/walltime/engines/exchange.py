@@ -45,7 +45,8 @@ class Exchange:
         self.links, self.tp_factor = numbers.links, numbers.stack.tp_factor
         self.groups = groups
         self.tokens = plans.micro_batch * training.seq_len / plans.cp
-        self.token_bytes = 2 * self.model.d_model
+        self.word_bytes = plans.word_bytes
+        self.token_bytes = self.word_bytes * self.model.d_model
 
     def layer(self) -> LayerExchange:
         """Return one layer's communication."""
@@ -67,9 +68,9 @@ class Exchange:
         m, plans = self.model, self.plans
         kv_width = np.maximum(m.num_kv_heads / plans.tp, 1) * (m.head_dim + m.value_dim)
         if plans.cp_algorithm == "ring":
-            return self.links.all_gather_time_s(2 * self.tokens * plans.cp * kv_width, self.groups["cp"])
+            return self.links.all_gather_time_s(self.word_bytes * self.tokens * plans.cp * kv_width, self.groups["cp"])
         width = kv_width + m.num_heads / plans.tp * (m.head_dim + m.value_dim)
-        return self.links.all_to_all_time_s(2 * self.tokens * width, self.groups["cp"])
+        return self.links.all_to_all_time_s(self.word_bytes * self.tokens * width, self.groups["cp"])
 
     def _dispatch_s(self) -> Floats:
         """Sending each token of a rank to its experts; between nodes only once to each node where the stack can."""

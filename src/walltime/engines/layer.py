@@ -13,7 +13,6 @@ from walltime.plan import PlanBatch, Precision
 from walltime.workload import Training
 from walltime.workload.padding import padded_vocab_size
 
-_WORD = 2  # bytes of a bf16 or fp16 element
 _PARTS = ("matmul", "attention", "memory_bound")
 
 
@@ -110,8 +109,8 @@ class LayerModel:
         self.seq_len: Numeric = training.seq_len
         self.tokens = plans.micro_batch * training.seq_len / plans.cp
         self.split_tokens = self.tokens / plans.tp if plans.sequence_parallel else self.tokens
-        self.is_low = plans.precision not in ("bf16", "fp16")
-        self.gradient_bytes = 2 * stack.gradient_bytes if stack.accumulation == "fused" else _WORD
+        self.word_bytes = plans.word_bytes
+        self.gradient_bytes = 2 * stack.gradient_bytes if stack.accumulation == "fused" else self.word_bytes
 
     def layers(self) -> Layers:
         """Return the time of each kind of layer."""
@@ -131,15 +130,15 @@ class LayerModel:
         self, m: Numeric, k: Numeric, n: Numeric, groups: Numeric = 1, *, eight_bit: bool = True, experts: bool = False
     ) -> Passes:
         """Return a linear layer of (m, k) by (k, n): its output, and in the backward pass both gradients."""
-        precision = self.plans.precision if eight_bit else "bf16"
+        precision = self.plans.precision if eight_bit else self.plans.usual_precision
         slow, slow_gradient = ("grouped_slowdown", "grouped_gradient_slowdown") if experts else ("", "")
         work = self._product(m, k, n, groups, precision, slow, slow_gradient, self.gradient_bytes)
-        if self.is_low and eight_bit:
+        if self.plans.is_low and eight_bit:
             count = passes("cast" if self.stack.fused_cast else "cast_unfused")
             work.forward += self._elementwise(groups * m * k, count).forward
             work.backward += self._elementwise(groups * m * n, count).backward
         if self.stack.accumulation == "separate":
-            bytes_moved = groups * k * n * (_WORD + 2 * self.stack.gradient_bytes)
+            bytes_moved = groups * k * n * (self.word_bytes + 2 * self.stack.gradient_bytes)
             work.backward += Work(memory_bound=self.numbers.memory_time_s(bytes_moved))
         return work
 
@@ -152,18 +151,18 @@ class LayerModel:
         precision: Precision,
         slow: str = "",
         slow_gradient: str = "",
-        gradient_bytes: float = _WORD,
+        gradient_bytes: float | None = None,
     ) -> Passes:
         """Return (m, k) by (k, n) and the gradients of both factors, the second of which moves ``gradient_bytes``."""
-        time_s = self.numbers.matmul_time_s
-        forward = time_s(m, n, k, precision, groups, slow)
-        backward = time_s(m, k, n, precision, groups, slow)
-        backward = backward + time_s(k, n, m, precision, groups, slow_gradient, gradient_bytes)
+        time_s, word = self.numbers.matmul_time_s, self.word_bytes
+        forward = time_s(m, n, k, precision, groups, slow, word)
+        backward = time_s(m, k, n, precision, groups, slow, word)
+        backward = backward + time_s(k, n, m, precision, groups, slow_gradient, gradient_bytes or word)
         return Passes(Work(matmul=forward), Work(matmul=backward))
 
     def _elementwise(self, num_elements: Numeric, count: Count) -> Passes:
         def work(num_passes: int) -> Work:
-            bytes_moved = pass_bytes(num_elements, num_passes)
+            bytes_moved = pass_bytes(num_elements, num_passes, count.element_bytes(self.word_bytes))
             return Work(memory_bound=self.numbers.memory_time_s(bytes_moved))
 
         return Passes(work(count.forward), work(count.backward))
@@ -226,15 +225,14 @@ class LayerModel:
             keys = self.seq_len if causal else window - window * (window / self.seq_len) / 2
             dims = (m.head_dim, m.value_dim)
             queries = self.seq_len / plans.cp
-            times_s = numbers.flash_time_s(
-                self.stack.attention, plans.micro_batch * heads, queries, keys, dims, causal, self.stack.dropout
-            )
+            args = (self.stack.attention, plans.micro_batch * heads, queries, keys, dims, causal, self.stack.dropout)
+            times_s = numbers.flash_time_s(*args, precision=plans.usual_precision)
             forward, backward = times_s
             return Passes(Work(attention=forward), Work(attention=backward))
         batch = plans.micro_batch * heads
         queries = self.seq_len / plans.cp
-        scores = self._product(queries, m.head_dim, self.seq_len, batch, "bf16")
-        values = self._product(queries, self.seq_len, m.value_dim, batch, "bf16")
+        scores = self._product(queries, m.head_dim, self.seq_len, batch, plans.usual_precision)
+        values = self._product(queries, self.seq_len, m.value_dim, batch, plans.usual_precision)
         num_scores = batch * queries * self.seq_len
         softmax = self._elementwise(
             num_scores, passes("scores_fused" if self.stack.attention == "fused-softmax" else "scores")

@@ -1,10 +1,10 @@
 """Fitted numbers at the bad end of their uncertainty: a plan that is still best by them does not live on optimism."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from walltime.catalog.fitted import FittedBlock, training_record
+from walltime.catalog.fitted import FittedBlock, accelerator_blocks, stack_blocks, training_record
 from walltime.engines.calibration import AcceleratorNumbers, Calibration, Links, StackNumbers, calibration
 from walltime.engines.what_if import link_blocks
 from walltime.hardware import Cluster
@@ -38,9 +38,9 @@ def pessimistic(cluster: Cluster, stack_id: str) -> Calibration:
     --------------
     All numbers are bad at once, which is less likely than each by itself.
     """
-    usual, record = calibration(cluster, stack_id), training_record()
-    chip = _ranges(record.accelerator, record.family_of(cluster.accelerator.id))
-    software = _ranges(record.stack, stack_id)
+    usual, record, chip_id = calibration(cluster, stack_id), training_record(), cluster.accelerator.id
+    chip = _ranges([record.accelerator["prior"], *accelerator_blocks(chip_id)])
+    software = _ranges([record.stack["prior"], *stack_blocks(stack_id, chip_id)])
     return replace(
         usual,
         chip=_worse(usual.chip, chip),
@@ -49,10 +49,10 @@ def pessimistic(cluster: Cluster, stack_id: str) -> Calibration:
     )
 
 
-def _ranges(blocks: Mapping[str, FittedBlock], name: str) -> dict[str, float]:
-    """Return how much worse each number may be than it is, as a ratio: of its own range, else of the prior's."""
+def _ranges(blocks: Sequence[FittedBlock]) -> dict[str, float]:
+    """Return how much worse each number may be than it is, as a ratio: of its own range, else of those before it."""
     ratios: dict[str, float] = {}
-    for block in (blocks["prior"], blocks["default"], blocks.get(name, blocks["default"])):
+    for block in blocks:
         ratios |= {field: ratio for field, ratio in _of_block(block).items() if field in block.low}
     return ratios
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from walltime.arrays import Floats, Mask
-from walltime.catalog.fitted import memory_record
+from walltime.catalog.fitted import known_usable_bytes, memory_record
 from walltime.engines.calibration import Calibration, calibration
 from walltime.engines.estimate import Estimate
 from walltime.engines.stack import Stack
@@ -216,5 +216,5 @@ def memory_numbers(stack_id: str) -> MemoryNumbers:
 
 def usable_bytes(cluster: Cluster) -> float:
     """Memory of an accelerator that software can use [B]: as its driver prints it, else the datasheet's capacity."""
-    usable = memory_record().usable.get(cluster.accelerator.id)
+    usable = known_usable_bytes(cluster.accelerator.id)
     return float(usable.value) * accelerator_ratios(cluster).memory if usable else cluster.accelerator.hbm_bytes

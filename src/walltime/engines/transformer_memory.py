@@ -152,12 +152,14 @@ class _Memory:
         self.training, self.model = training, training.model
         self.plans, self.stack, self.numbers = plans, stack, numbers
         self.tokens = plans.micro_batch * training.seq_len / plans.cp
+        self.word_bytes = plans.word_bytes
         self.over = plans.tp if plans.sequence_parallel else np.ones_like(plans.tp)
         self.inputs_over = np.ones_like(plans.tp) if numbers.gathered_inputs else self.over
         multiple = stack.vocab_multiple * plans.tp
-        self.keys_and_values = act.WORD * self.model.num_kv_heads * (self.model.head_dim + par.value_dim(self.model))
+        width = self.model.head_dim + par.value_dim(self.model)
+        self.keys_and_values = self.word_bytes * self.model.num_kv_heads * width
         self.vocab_share = np.ceil(self.model.vocab_size / multiple) * stack.vocab_multiple
-        self.eight_bit = plans.precision not in ("bf16", "fp16")
+        self.eight_bit = plans.is_low
         self.num_microbatches = np.maximum(training.batch_seqs / (plans.dp * plans.micro_batch), 1)
         self.stages = self._stages()
 
@@ -240,7 +242,7 @@ class _Memory:
         share = self.common / ranks + self.routed / expert_ranks
         stage = ("ddp", "zero1", "zero2", "zero3").index(plans.sharding)
         weights = (share if stage >= 3 else held) * stack.weight_bytes
-        if stage >= 3 and not numbers.keeps_weight_shard:
+        if stage >= 3 and not numbers.keeps_weight_shard and plans.precision != "fp32":  # which has no master copy
             weights = np.zeros_like(held)
         if self.eight_bit:
             weights = weights + held * numbers.eight_bit_weight_bytes
@@ -253,7 +255,7 @@ class _Memory:
     # Activations
 
     def _input_bytes(self) -> float:
-        return self.numbers.eight_bit_input_bytes if self.eight_bit else act.WORD
+        return self.numbers.eight_bit_input_bytes if self.eight_bit else self.word_bytes
 
     def _per_rank(self, kept: act.PerToken) -> Numeric:
         return self.tokens * kept.per_rank(self.plans.tp, self.inputs_over, self.over)
@@ -263,16 +265,18 @@ class _Memory:
         m, stack, numbers, plans = self.model, self.stack, self.numbers, self.plans
         has_scores = stack.attention in ("unfused", "fused-softmax")
         per_score = numbers.fused_score_bytes if stack.attention == "fused-softmax" else numbers.score_bytes
-        dropped = (act.WORD + 1) * stack.dropout
+        per_score = per_score * self.word_bytes / act.WORD
+        dropped = (self.word_bytes + 1) * stack.dropout
         kept = act.attention(
             m,
+            word_bytes=self.word_bytes,
             input_bytes=self._input_bytes(),
             score_bytes=(per_score + dropped) * (scores * has_scores),
             keys=self.training.seq_len,
             statistic_bytes=0 if has_scores else act.FLOAT,
             dropout=stack.dropout,
         )
-        output = act.WORD * m.num_heads * par.value_dim(m)
+        output = self.word_bytes * m.num_heads * par.value_dim(m)
         copies = numbers.key_value_copies * self.keys_and_values
         if plans.cp_algorithm == "all-to-all":  # attention's output and the projection's input are two tensors
             copies = copies + (plans.cp > 1) * output
@@ -280,8 +284,8 @@ class _Memory:
 
     def _mlp(self, d_ff: Numeric) -> Numeric:
         stack = self.stack
-        fused = stack.fused_activation
-        kept = act.mlp(self.model, d_ff, input_bytes=self._input_bytes(), fused=fused, dropout=stack.dropout)
+        width: dict[str, Any] = {"word_bytes": self.word_bytes, "input_bytes": self._input_bytes()}
+        kept = act.mlp(self.model, d_ff, **width, fused=stack.fused_activation, dropout=stack.dropout)
         return self._per_rank(kept)
 
     def _moe(self) -> Numeric:
@@ -290,7 +294,8 @@ class _Memory:
         Tokens are split over the tensor-parallel ranks outside experts, and over ``etp`` ranks inside.
         """
         plans = self.plans
-        kept = act.routed_experts(self.model, input_bytes=self._input_bytes(), copies=self.numbers.route_copies)
+        width: dict[str, Any] = {"word_bytes": self.word_bytes, "input_bytes": self._input_bytes()}
+        kept = act.routed_experts(self.model, **width, copies=self.numbers.route_copies)
         return self._per_rank(act.PerToken(kept.split + kept.inputs * plans.etp, 0, kept.whole))
 
     def _layers(self) -> dict[str, tuple[Numeric, Numeric]]:
@@ -298,7 +303,7 @@ class _Memory:
         m, stack = self.model, self.stack
         unfused = 0 if stack.fused_norm else self.numbers.unfused_norm_bytes
         attention = self._attention(scores=self._keeps_scores())
-        norm = self._per_rank(act.norms(m, unfused_bytes=unfused))
+        norm = self._per_rank(act.norms(m, word_bytes=self.word_bytes, unfused_bytes=unfused))
         moe = self._moe()
         return {
             "attention_activations": (attention, attention),
@@ -321,7 +326,8 @@ class _Memory:
         self.one_layer = np.maximum(dense_layer, moe_layer)
         operations = plans.recompute == "selective" and self.stack.selective == "operations"
         share: Numeric = 1 if operations else plans.recompute_layers if plans.recompute == "full" else 0
-        saved = self._per_rank(act.every_second_matmul(m) if operations else act.checkpoint(m))
+        kept = act.every_second_matmul if operations else act.checkpoint
+        saved = self._per_rank(kept(m, word_bytes=self.word_bytes))
         is_moe = par.num_moe_layers(m) > 0
         dense = stages.in_flight * (stages.dense + stages.mtp * (1 - is_moe))
         moe = stages.in_flight * (stages.moe + stages.mtp * is_moe)
@@ -329,7 +335,7 @@ class _Memory:
         parts["checkpoints"] = share * (dense + moe) * saved
         embedding = self.tokens * m.d_model / self.over
         masks = stages.is_first * stages.in_flight * self.stack.dropout
-        ends = stages.is_last * 2 * act.WORD * (1 + m.num_mtp_layers)  # the last norm's input and the logits'
+        ends = stages.is_last * 2 * self.word_bytes * (1 + m.num_mtp_layers)  # the last norm's input and the logits'
         parts["embedding_activations"] = (masks + ends) * embedding
         self.recomputes = share
         return parts
@@ -345,7 +351,7 @@ class _Memory:
         hidden = (2 + m.gated_mlp) * np.maximum(m.d_ff, m.top_k * m.d_ff_expert + m.d_ff_shared)
         if self.stack.attention in ("unfused", "fused-softmax"):  # gradients of scores before and after the softmax
             hidden = np.maximum(hidden, 2 * m.num_heads * self.training.seq_len)
-        gradients = act.WORD * self.tokens * (hidden / plans.tp + 2 * m.d_model / self.inputs_over)
+        gradients = self.word_bytes * self.tokens * (hidden / plans.tp + 2 * m.d_model / self.inputs_over)
         again = np.where(self.recomputes > 0, self.one_layer, 0)
         return {
             "logits_and_loss": loss,
@@ -372,7 +378,7 @@ class _Memory:
         dense, moe, experts = self._layer_parameters()
         one = np.where(self.stages.moe > 0, moe + experts, dense)
         ends = self._end_parameters()
-        gathered = act.WORD * (numbers.whole_layers * one + numbers.whole_ends * ends)
+        gathered = self.word_bytes * (numbers.whole_layers * one + numbers.whole_ends * ends)
         if not plans.reshard:
-            gathered = act.WORD * held
-        return ring + has_peers * (gathered + one * (act.WORD + stack.reduce_bytes))
+            gathered = self.word_bytes * held
+        return ring + has_peers * (gathered + one * (self.word_bytes + stack.reduce_bytes))

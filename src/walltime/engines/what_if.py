@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from walltime.catalog import DATASHEET, AcceleratorRecord, ClusterRecord, NetworkRecord, parameter_set
+from walltime.catalog.calibrations import CalibrationRecord, calibration_record
 from walltime.catalog.fitted import LinkBlock, fitted_ids, links_record
 from walltime.hardware import Accelerator, Cluster, Network
 
+_REMEMBERED = 64
 _LATENCIES = ("start_s", "hop_s", "tree_start_s", "tree_hop_s", "peer_s", "relay_s")
 
 
@@ -46,8 +48,16 @@ def accelerator_ratios(cluster: Cluster) -> AcceleratorRatios:
     )
 
 
-@functools.cache
 def _catalog_accelerator(parameters: str, accelerator: str, precision: str) -> Accelerator:
+    own = calibration_record(accelerator) if parameters == DATASHEET else None
+    return _accelerator(parameters, accelerator, precision, own)
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _accelerator(
+    parameters: str, accelerator: str, precision: str, _content: CalibrationRecord | None = None
+) -> Accelerator:
+    """Remember an accelerator, of a calibration as long as its content is the same."""
     return Accelerator.from_catalog(parameter_set(parameters), accelerator, precision)
 
 
@@ -75,11 +85,25 @@ def link_blocks(cluster: Cluster) -> list[LinkBlock]:
 
 def _fitted_levels(cluster: Cluster) -> tuple[Network, Sequence[int]]:
     """Return the network that was fitted and stands for a cluster's, and its level for each level of that."""
-    network = cluster.network
-    if network.id in fitted_ids("links") and len(links_record(network.id).level) == network.num_levels:
-        return _catalog_network(network.id), range(network.num_levels)
-    base = _catalog_network(_usual_network(cluster.accelerator.id))
-    return base, [_nearest_level(rate, base) for rate in network.bytes_per_s]
+    network, chip = cluster.network, cluster.accelerator.id
+    fitted = _fitted_network(network.id, chip)
+    if fitted is not None and fitted.num_levels == network.num_levels:
+        return fitted, range(network.num_levels)
+    usual = _usual_network(chip)
+    return usual, [_nearest_level(rate, usual) for rate in network.bytes_per_s]
+
+
+def _fitted_network(network: str, accelerator: str) -> Network | None:
+    """Return a network that was fitted: that of the calibration that the accelerator is of, or one of the catalog."""
+    own = calibration_record(accelerator) if network == accelerator else None
+    if own is not None:
+        return Network.from_record(own.network)
+    return _catalog_network(network) if network in fitted_ids("links") else None
+
+
+def _usual_network(accelerator: str) -> Network:
+    own = calibration_record(accelerator)
+    return _catalog_network(_catalog_network_of(accelerator)) if own is None else Network.from_record(own.network)
 
 
 @functools.cache
@@ -88,7 +112,7 @@ def _catalog_network(network: str) -> Network:
 
 
 @functools.cache
-def _usual_network(accelerator: str) -> str:
+def _catalog_network_of(accelerator: str) -> str:
     numbers = parameter_set(DATASHEET)
     return numbers.get(ClusterRecord, numbers.get(AcceleratorRecord, accelerator).usual_cluster).network
 

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from walltime.catalog import DATASHEET, AcceleratorRecord, parameter_set, read_toml
+from walltime.catalog.calibrations import is_calibration_file
 from walltime.catalog.loader import plain_words
 from walltime.hardware.accelerator import Accelerator
-from walltime.hardware.cluster import Cluster, missing
+from walltime.hardware.cluster import Cluster, cluster, missing
 from walltime.hardware.network import LARGEST_GROUP, Network
 from walltime.hardware.overrides import override
 from walltime.problems import BadInput
@@ -32,9 +33,10 @@ class _ClusterFile(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def cluster_from_file(path: Path, parameters: str | None = None, precision: str | None = None) -> Cluster:
-    """Read a cluster: an accelerator of the catalog on a network of the user's own.
+    """Read a cluster: an accelerator of the catalog on a network of the user's own, or a calibration's machine.
 
-    The file has ``accelerator``, one ``[[level]]`` a network level from the innermost outwards (``name``,
+    A calibration (`walltime.catalog.calibrations`) is told by its content, and the path is its machine's id. Otherwise
+    the file has ``accelerator``, one ``[[level]]`` a network level from the innermost outwards (``name``,
     ``bandwidth`` per accelerator and direction, ``latency``, and ``size`` for all but the last), and optionally
     ``name``, ``parameters`` (whose numbers describe the accelerator), ``precision`` and ``set``, a list of
     settings as for `walltime.hardware.override`. ``parameters`` and ``precision`` override the file's.
@@ -44,6 +46,8 @@ def cluster_from_file(path: Path, parameters: str | None = None, precision: str 
     BadInput
         No such file, not TOML, an unknown or missing field, a value without unit, a level without size.
     """
+    if path.is_file() and is_calibration_file(path):
+        return _calibrated(path, parameters or DATASHEET, precision)
     raw = read_toml(path)
     try:
         content = msgspec.convert(raw, _ClusterFile)
@@ -59,6 +63,12 @@ def cluster_from_file(path: Path, parameters: str | None = None, precision: str 
         return override(Cluster(str(path), name, accelerator, network, parameters=numbers.name), content.set)
     except BadInput as problem:
         raise BadInput(f"{path}: {problem}") from None
+
+
+def _calibrated(path: Path, parameters: str, precision: str | None) -> Cluster:
+    if parameters != DATASHEET:
+        raise BadInput(f"{path}: a calibration has numbers of its own, not those of {parameters}. Valid: {DATASHEET}.")
+    return cluster(str(path), precision=precision)
 
 
 def _valid_fields(error: msgspec.ValidationError) -> str:

@@ -50,6 +50,7 @@ class PerToken(NamedTuple):
 def attention(
     model: Dimensions,
     *,
+    word_bytes: int = WORD,
     input_bytes: Numeric = WORD,
     score_bytes: Numeric = 0,
     keys: Numeric = 0,
@@ -65,8 +66,10 @@ def attention(
     ----------
     model
         Dimensions.
+    word_bytes
+        Of an element of activations: 2, or 4 in 32 bits. [B]
     input_bytes
-        Of an element of a matmul's input: 2, or 1 if kept in eight bits. [B]
+        Of an element of a matmul's input: as wide, or 1 if kept in eight bits. [B]
     score_bytes, keys
         Bytes kept for a score (softmax's output 2, with dropout mask and dropped copy 5; none with flash attention)
         and keys that a query meets.
@@ -80,9 +83,9 @@ def attention(
     output = model.num_heads * value_dim(model)
     norms = (model.qk_norm_dim > 0) * (queries + model.num_kv_heads * model.head_dim)
     scores = model.num_heads * (score_bytes * keys + statistic_bytes)
-    split = WORD * (queries + keys_and_values + norms + output) + scores
+    split = word_bytes * (queries + keys_and_values + norms + output) + scores
     is_latent = model.kv_lora_rank > 0
-    compressed = WORD * (2 * model.q_lora_rank + is_latent * (2 * model.kv_lora_rank + model.qk_rope_head_dim))
+    compressed = word_bytes * (2 * model.q_lora_rank + is_latent * (2 * model.kv_lora_rank + model.qk_rope_head_dim))
     return PerToken(split, input_bytes * model.d_model, compressed + dropout * model.d_model)
 
 
@@ -90,6 +93,7 @@ def mlp(
     model: Dimensions,
     d_ff: Numeric,
     *,
+    word_bytes: int = WORD,
     input_bytes: Numeric = WORD,
     fused: bool = True,
     dropout: bool = False,
@@ -99,17 +103,19 @@ def mlp(
     A plain one keeps 19 h of the 34 h (d_ff is 4 h). A gated one keeps gate, up-projection and product, and if its
     kernel is not fused also the activated gate.
     """
-    before = WORD * (1 + model.gated_mlp) + (not fused) * WORD * model.gated_mlp
+    before = word_bytes * (1 + model.gated_mlp) + (not fused) * word_bytes * model.gated_mlp
     after = input_bytes
     return PerToken((before + after) * d_ff, input_bytes * model.d_model, dropout * model.d_model)
 
 
-def norms(model: Dimensions, *, unfused_bytes: Numeric = 0) -> PerToken:
+def norms(model: Dimensions, *, word_bytes: int = WORD, unfused_bytes: Numeric = 0) -> PerToken:
     """Bytes of a layer's norms: the input of each, and what unfused kernels keep besides [B]."""
-    return PerToken(0, 0, model.norms_per_layer * (WORD + unfused_bytes) * model.d_model)
+    return PerToken(0, 0, model.norms_per_layer * (word_bytes + unfused_bytes) * model.d_model)
 
 
-def routed_experts(model: Dimensions, *, input_bytes: Numeric = WORD, copies: Numeric = 1) -> PerToken:
+def routed_experts(
+    model: Dimensions, *, word_bytes: int = WORD, input_bytes: Numeric = WORD, copies: Numeric = 1
+) -> PerToken:
     """Bytes of a mixture-of-experts layer's routed part: scores, copies of routed tokens, hidden layers [B].
 
     ``split`` is what follows the width of an expert, ``inputs`` the copies of a token's ``top_k`` routes, ``whole``
@@ -119,20 +125,20 @@ def routed_experts(model: Dimensions, *, input_bytes: Numeric = WORD, copies: Nu
     ----------
     model
         Dimensions.
-    input_bytes
-        Of an element of a matmul's input. [B]
+    word_bytes, input_bytes
+        Of an element of activations, and of a matmul's input. [B]
     copies
         Copies of d_model a route that are kept: as it arrives, as it is sorted, as it leaves.
     """
-    hidden = WORD * (1 + model.gated_mlp) + input_bytes
+    hidden = word_bytes * (1 + model.gated_mlp) + input_bytes
     return PerToken(
         model.top_k * hidden * model.d_ff_expert,
-        model.top_k * copies * WORD * model.d_model,
+        model.top_k * copies * word_bytes * model.d_model,
         2 * FLOAT * model.num_experts,
     )
 
 
-def every_second_matmul(model: Dimensions) -> PerToken:
+def every_second_matmul(model: Dimensions, *, word_bytes: int = WORD) -> PerToken:
     """Bytes of a layer of which every second matmul's output is kept, and attention's; the rest is recomputed [B].
 
     Of query, key, value, output, gate, up and down projections in this order, the first, third, fifth and last.
@@ -142,12 +148,12 @@ def every_second_matmul(model: Dimensions) -> PerToken:
     output = model.num_heads * value_dim(model)
     hidden = model.d_ff + (model.d_ff == 0) * (model.top_k * model.d_ff_expert + model.d_ff_shared)
     statistics = FLOAT * model.num_heads
-    return PerToken(WORD * (queries + values + output + hidden) + statistics, 0, 2 * WORD * model.d_model)
+    return PerToken(word_bytes * (queries + values + output + hidden) + statistics, 0, 2 * word_bytes * model.d_model)
 
 
-def checkpoint(model: Dimensions) -> PerToken:
+def checkpoint(model: Dimensions, *, word_bytes: int = WORD) -> PerToken:
     """Bytes of a fully recomputed layer: its input, 2 h of the 34 h [B]."""
-    return PerToken(0, 0, WORD * model.d_model)
+    return PerToken(0, 0, word_bytes * model.d_model)
 
 
 def microbatches_in_flight(

@@ -20,7 +20,10 @@ Recompute = Literal["none", "selective", "full"]
 RECOMPUTES: tuple[Recompute, ...] = ("none", "selective", "full")
 Precision = Literal["bf16", "fp16", "fp8", "fp8-block", "mxfp8", "nvfp4", "fp32"]
 PRECISIONS: tuple[Precision, ...] = ("bf16", "fp16", "fp8", "fp8-block", "mxfp8", "nvfp4", "fp32")
-"""Number format of the linear layers' matmuls; ``fp8`` is scaled by tensor, ``fp8-block`` and the others by block."""
+"""Number format of the linear layers' matmuls; ``fp8`` is scaled by tensor, ``fp8-block``, ``mxfp8`` and ``nvfp4`` by
+block. Everything else is in 16 bits, or under ``fp32``, as IEEE has it, in 32."""
+WORD_BYTES = 2
+"""Bytes of an element of activations in 16 bits. [B]"""
 ContextAlgorithm = Literal["ring", "all-to-all"]
 CONTEXT_ALGORITHMS: tuple[ContextAlgorithm, ...] = ("ring", "all-to-all")
 GROUPS = ("tp", "cp", "ep", "dp", "pp")
@@ -168,6 +171,21 @@ class PlanBatch:
 
     def __len__(self) -> int:
         return len(self.tp)
+
+    @property
+    def word_bytes(self) -> int:
+        """Bytes of an element of activations. [B]"""
+        return 2 * WORD_BYTES if self.precision == "fp32" else WORD_BYTES
+
+    @property
+    def is_low(self) -> bool:
+        """Whether matmuls are in 8 or 4 bits."""
+        return self.precision not in ("bf16", "fp16", "fp32")
+
+    @property
+    def usual_precision(self) -> Precision:
+        """Number format of the matmuls that low precision leaves as they are: attention's and the output layer's."""
+        return "fp32" if self.precision == "fp32" else "bf16"
 
     @property
     def num_gpus(self) -> Floats:

@@ -83,7 +83,8 @@ class Question:
         """Return the number formats that are tried on a cluster: bf16 where accelerator and software have it."""
         if self.precisions:
             return self.precisions
-        usual: Precision = "bf16" if "bf16" in kernels(cluster.accelerator.id).peak_flop_per_s else "fp16"
+        peaks, usual_ones = kernels(cluster.accelerator.id).peak_flop_per_s, ("bf16", "fp16", "fp32")
+        usual = next((name for name in usual_ones if name in peaks), "fp16")
         had = [name for name in (usual, *self.stack.runs.precisions) if name in self.stack.runs.precisions]
         return (had[0],)
 

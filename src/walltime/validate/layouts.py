@@ -7,6 +7,7 @@ from typing import Any
 from walltime.plan import Plan
 from walltime.problems import BadInput
 from walltime.validate.architecture import Unsaid
+from walltime.validate.harness import harness_choices
 from walltime.validate.measured import MeasuredRow
 from walltime.validate.notes import number_after, precision_of, says, schedule_of
 from walltime.validate.source_rules import assumed_columns, left_out_facts, left_out_words
@@ -40,6 +41,7 @@ DEFAULTS: dict[str, StackDefaults] = {
     "fsdp1": StackDefaults("zero3", sequence_parallel=False, precision="bf16"),
     "torchtitan-2025": StackDefaults("zero3", sequence_parallel=True, precision="bf16"),
     "torchtitan": StackDefaults("zero3", sequence_parallel=True, precision="bf16"),
+    "pytorch": StackDefaults("zero3", sequence_parallel=True, precision="bf16"),
     "nanotron": StackDefaults("zero1", sequence_parallel=True, precision="bf16"),
     "internevo": StackDefaults("zero1", sequence_parallel=False, precision="bf16"),
     "maxtext": StackDefaults("zero3", sequence_parallel=False, precision="bf16"),
@@ -159,7 +161,7 @@ def _micro_batch(row: MeasuredRow, stack: str, local: int, degrees: dict[str, in
 def _choices(row: MeasuredRow, stack: str, assumed: list[str]) -> dict[str, Any]:
     usual = DEFAULTS[stack]
     precision = precision_of(row) or usual.precision
-    if precision in ("fp32", "tf32"):
+    if precision == "tf32":
         raise Unsaid(f"precision {precision} is not modelled")
     if not row.precision:
         assumed.append(f"precision not stated: {precision}")
@@ -182,7 +184,7 @@ def _choices(row: MeasuredRow, stack: str, assumed: list[str]) -> dict[str, Any]
         choices["cp_algorithm"] = "all-to-all"
     if says(row, r"no[-_ ]reshard|reshard[_a-z]*[=: ]+(?:false|never)|grad_op"):
         choices["reshard"] = False
-    return choices
+    return choices | harness_choices(row.activation_recompute, row.other)
 
 
 def _sharding_in_words(row: MeasuredRow) -> str:

@@ -1,6 +1,7 @@
 """The timed window and the profiled steps after it."""
 
 import itertools
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from walltime.measure.devices import Device
 from walltime.measure.records import PowerReading
 from walltime.measure.training.batches import Batch
 from walltime.measure.training.trainer import Trainer
+
+_SILENT = "99"  # above all levels of the profiler's library, which else says on standard error when it starts and stops
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def _together() -> None:
 
 def profiled(trainer: Trainer, batches: Sequence[Batch], device: Device, trace: Path) -> None:
     """Run steps under PyTorch's profiler, the first one only to warm it up, and save their trace."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", _SILENT)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.kind == "cuda" else [])]
     plan = schedule(wait=0, warmup=1, active=len(batches) - 1, repeat=1)
     _together()

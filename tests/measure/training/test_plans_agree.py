@@ -1,0 +1,67 @@
+"""The parallelism is real: whatever the plan, the same model learns the same from the same tokens, to rounding.
+
+Losses of three steps agree to 1e-5, and gradients, which Adam's steps hide the scale of, to 1e-4, both relative.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from . import run_plans, tiny  # noqa: E402
+
+HERE = Path(__file__).parent
+LOSS, GRADIENT, LOSS_16_BITS = 1e-5, 1e-4, 1e-3
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return run_plans.losses_and_gradients(tiny.ONE)
+
+
+@pytest.mark.parametrize("num_ranks", list(tiny.PLANS))
+def test_losses_and_gradients_agree_across_plans(num_ranks, alone, tmp_path):
+    found = run(num_ranks, tmp_path / "found.json")
+    assert set(found) == set(tiny.PLANS[num_ranks])
+    for name, one in found.items():
+        sixteen = "bf16" in name
+        assert one["losses"] == pytest.approx(alone["losses"], rel=LOSS_16_BITS if sixteen else LOSS), name
+        if not sixteen:
+            assert one["gradients"] == pytest.approx(alone["gradients"], rel=GRADIENT), name
+
+
+def test_the_model_does_learn(alone):
+    """Otherwise the losses would agree without any training."""
+    import torch
+
+    from walltime.measure.training.batches import batch_of
+    from walltime.measure.training.mesh import Mesh
+    from walltime.measure.training.trainer import trainer
+
+    request = tiny.request(tiny.ONE)
+    trained = trainer(request, Mesh(tiny.ONE), torch.device("cpu"))
+    same = batch_of(request.training, 0, 0, range(8), "cpu")
+    losses = [float(trained.step(same)) for _ in range(tiny.NUM_STEPS)]
+    assert losses[0] == alone["losses"][0]
+    assert losses[2] < losses[0] * (1 - 1e3 * LOSS)
+
+
+def run(num_ranks, out):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
+    source = str(Path(sys.modules["walltime"].__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launcher, str(HERE / "run_plans.py"), str(out)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(out.read_text(encoding="utf-8"))
