@@ -92,7 +92,7 @@ def test_a_dry_run_shows_commands_and_makes_nothing(sweep, tmp_path, monkeypatch
     shown = sweep(GRID + '[[sweep]]\nkind = "strong"\ngpus = [2, 3]\nbatch = 4\n', "--dry-run")
     assert shown.code == 0
     assert "-m walltime measure train llama-3.2-1b --batch=4 --device=cpu --dp=1 --layers=2" in shown.out
-    assert "--nproc-per-node=2 -m walltime measure train llama-3.2-1b" in shown.out
+    assert "--nproc-per-node=2 -m -- walltime measure train llama-3.2-1b" in shown.out
     assert "dp=3 does not divide batch_seqs=4" in shown.out
     assert not (tmp_path / "S").exists()
     document = sweep(GRID, "--dry-run", "--json").json()
