@@ -135,8 +135,9 @@ def plan_text(expansion: Expansion, commands: Sequence[Sequence[str]], records: 
     lines = []
     for point, command in zip(expansion.points, commands, strict=True):
         record = records.get(point.id)
-        known = f"  # {_WORDS[record.status]} already" if record else ""
-        lines.append(f"{point.id}  {shlex.join(command)}{known}")
+        notes = [f"on {point.num_cores} cores" if point.num_cores else "", _WORDS[record.status] if record else ""]
+        comment = f"  # {', '.join(filter(None, notes))}" if any(notes) else ""
+        lines.append(f"{point.id}  {shlex.join(command)}{comment}")
     parts = ["\n".join(lines), counts_text(expansion, records)]
     if expansion.left_out:
         parts.append(_left_out_text(expansion))

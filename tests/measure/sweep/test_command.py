@@ -138,6 +138,8 @@ def test_what_the_machine_does_not_have_is_not_run(sweep):
     assert "gpus=4096 is too many for the" in partly.err
     assert "2 points: 1 ok, 1 not measured yet" in partly.out
     assert sweep(large.replace("[1, 4096]", "[4096]")).refused(4).startswith("gpus=4096 is too many")
+    kept = large.replace("seed = 0", "seed = 0\ncores_per_process = 100000").replace("[1, 4096]", "[1]")
+    assert "gpus=1 x cores_per_process=100000 is more than the" in sweep(kept).refused(4)
     on_gpus = large.replace('device = "cpu"', 'device = "cuda"').replace("[1, 4096]", "[4096]")
     assert " GPUs here. Valid elsewhere: --sbatch." in sweep(on_gpus).refused(4)
 

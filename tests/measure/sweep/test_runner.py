@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,19 @@ def test_a_program_that_is_not_there_is_said(tmp_path):
     sweeping.run(tmp_path, sweeping.points("ok"), command=lambda point, result: ["/nowhere/python"])
     (record,) = recorded(tmp_path)
     assert record.message.startswith("could not be started: ")
+
+
+def test_a_point_is_kept_to_its_cores(tmp_path):
+    (asked,) = sweeping.points("ok")
+    show = "import os, sys; print(len(os.sched_getaffinity(0)), file=open(sys.argv[1], 'w'))"
+    told = tmp_path / "cores"
+    for cores in (1, None):
+        sweeping.run(
+            tmp_path / str(cores),
+            [replace(asked, cores_per_process=cores)],
+            command=lambda *_: [sys.executable, "-c", show, str(told)],
+        )
+        assert int(told.read_text()) == (cores or len(os.sched_getaffinity(0)))
 
 
 def test_the_place_that_a_launcher_gave_the_sweep_is_not_that_of_its_points(tmp_path, monkeypatch):

@@ -1,7 +1,8 @@
 """Runs one command and leaves nothing of it behind. A program by itself, of the standard library alone.
 
-``python guard.py TIMEOUT_S GRACE_S COMMAND...`` runs the command in a session of its own, its output where the guard's
-standard error goes. Everything that the command has started is ended, politely and then not,
+``python guard.py TIMEOUT_S GRACE_S NUM_CORES COMMAND...`` runs the command in a session of its own, on the first so
+many cores that there are (0: all), its output where the guard's standard error goes. Everything that the command has
+started is ended, politely and then not,
 
 - when the command ends by itself,
 - when its time is up,
@@ -171,9 +172,16 @@ def _noticed(number: int, frame: FrameType | None) -> None:
     """Do nothing: the wake-up file has it."""
 
 
+def _keep_to(num_cores: int) -> None:
+    """Keep this process and all that it starts to some of the cores, where the system can do that (Linux)."""
+    if num_cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:num_cores])
+
+
 def main() -> None:
     """Run what the command line says."""
-    report = run(sys.argv[3:], float(sys.argv[1]), float(sys.argv[2]))
+    _keep_to(int(sys.argv[3]))
+    report = run(sys.argv[4:], float(sys.argv[1]), float(sys.argv[2]))
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.write(json.dumps(report))
         sys.stdout.flush()
