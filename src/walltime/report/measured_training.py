@@ -94,7 +94,8 @@ def _parts(parts: StepParts | None) -> str:
     if parts is None:
         return f"where the time goes: {_NOT_MEASURED} (--profile-steps 0)"
     rows = [_row(name, length_s, parts.step_s) for name, length_s in _lengths(parts)]
-    title = f"where the time goes, mean of {parts.num_steps} profiled step{'s' if parts.num_steps > 1 else ''} of {format_time(parts.step_s)} and of ranks"
+    steps = f"{parts.num_steps} profiled step{'s' if parts.num_steps > 1 else ''}"
+    title = f"where the time goes, mean of {steps} of {format_time(parts.step_s)} and of ranks"
     return f"{title}\n{table(['part', 'time', 'share', ''], rows)}"
 
 
