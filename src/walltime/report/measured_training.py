@@ -36,13 +36,13 @@ def training_text(result: TrainResult) -> str:
 
 def _title(result: TrainResult) -> str:
     request = result.request
-    training, plan = request.training, request.plan
+    training, plan, layers = request.training, request.plan, request.training.model.num_layers
     size = format_si(float(num_parameters(training.model)), "", 3).strip()
     plural = "s" if training.batch_seqs > 1 else ""
     batch = f"{format_count(training.batch_seqs)} sequence{plural} of {format_count(training.seq_len)} tokens"
     compiled = ", compiled" if request.compiled else ""
     return (
-        f"{request.model_id or training.model.name}, {training.model.num_layers} layers, {size} parameters, on "
+        f"{request.model_id or training.model.name}, {layers} layer{'s' if layers > 1 else ''}, {size} parameters, on "
         f"{plan.num_gpus} x {result.device}\n{plan}{compiled}; {batch} a step; {result.framework}"
     )
 
