@@ -82,11 +82,10 @@ def _count(environment: Mapping[str, str], name: str) -> int | None:
 
 def launch_command(num_processes: int, arguments: Sequence[str]) -> list[str]:
     """Return the command that runs ``walltime`` with these arguments in several processes of this machine."""
-    program = ["-m", "walltime", *arguments]
     if num_processes == 1:
-        return [sys.executable, *program]
-    agent = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
-    return [sys.executable, *agent, *program]
+        return [sys.executable, "-m", "walltime", *arguments]
+    agent = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}", "-m"]
+    return [sys.executable, *agent, "--", "walltime", *arguments]  # what follows -- is no flag of torchrun's
 
 
 LAUNCHER = "WALLTIME_LAUNCHER"
