@@ -55,6 +55,10 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     environments: list[dict[str, Any]] = []
 
 
+STEP_TIME = "step time"
+"""The part of a calibration's quality that is about whole training steps."""
+
+
 class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How well one part of a calibration meets its rows; errors are relative and absolute, of time or of power.
 
@@ -148,8 +152,15 @@ class CalibrationRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
     @property
     def version(self) -> str:
-        """A short hash of everything in it, so that a result says which numbers it stands on."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:12]
+        """A short hash of everything in it but its id, so that a result says which numbers it stands on."""
+        as_read = msgspec.convert(msgspec.to_builtins(self.called("")), CalibrationRecord)
+        return hashlib.sha256(msgspec.json.encode(as_read)).hexdigest()[:12]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a result says of the calibration that it stands on."""
+        date = self.origin.date.isoformat()
+        return {"id": self.id, "version": self.version, "date": date, "based_on": self.based_on or None}
 
     @property
     def labels(self) -> list[str]:

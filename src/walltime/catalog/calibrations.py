@@ -16,22 +16,24 @@ import msgspec
 
 from walltime.catalog.calibration_checks import check_calibration
 from walltime.catalog.calibration_record import CalibrationRecord, Origin, Quality, RowsFile
-from walltime.catalog.loader import DATASHEET, data_root, parameter_set, plain_words, toml_content
-from walltime.catalog.schema import AcceleratorRecord, ClusterRecord, NetworkRecord
+from walltime.catalog.loader import DATASHEET, IN_CALIBRATIONS, data_root, parameter_set, plain_words, toml_content
 from walltime.problems import BadInput
 from walltime.units import shortened
 
 __all__ = [
+    "CALIBRATION",
     "FOLDER_VARIABLE",
     "CalibrationRecord",
     "Origin",
     "Quality",
     "RowsFile",
     "broken_calibrations",
+    "calibrated",
     "calibration_called",
     "calibration_files",
     "calibration_record",
     "calibrations",
+    "calibrations_labelled",
     "catalog_ids",
     "check_calibration_id",
     "is_calibration_file",
@@ -46,6 +48,8 @@ _ID_IN_WORDS = "valid are letters, digits, dots, dashes and underscores"
 _REMEMBERED = 16
 """Calibrations of which the latest content is remembered."""
 
+CALIBRATION = "calibration"
+"""Whose numbers a machine has that somebody measured, where that is said beside `DATASHEET`."""
 FOLDER_VARIABLE = "WALLTIME_CALIBRATIONS"
 """Environment variable that names the folder of the user's calibrations instead of the usual one."""
 
@@ -139,12 +143,17 @@ def calibration_called(name: str) -> CalibrationRecord | None:
     """
     if (found := calibration_record(name)) is not None:
         return found
-    wanted = name.strip().lower()
-    named = [one for one in calibrations() if wanted in (label.lower() for label in one.labels)]
+    named = calibrations_labelled(name)
     if len(named) > 1:
-        ids = ", ".join(sorted(one.id for one in named))
+        ids = ", ".join(one.id for one in named)
         raise BadInput(f"several calibrations are called {shortened(name)}. Valid: the id of one: {ids}.")
     return named[0] if named else None
+
+
+def calibrations_labelled(name: str) -> list[CalibrationRecord]:
+    """Return the calibrations whose id, name or alias this is, whether in capitals or not."""
+    wanted = name.strip().lower()
+    return [one for one in calibrations() if wanted in (label.lower() for label in one.labels)]
 
 
 def calibrations() -> list[CalibrationRecord]:
@@ -154,6 +163,11 @@ def calibrations() -> list[CalibrationRecord]:
         with suppress(BadInput):
             known.setdefault(calibration_id, read_calibration(path))
     return [known[calibration_id] for calibration_id in sorted(known)]
+
+
+def calibrated(kind: type[Any]) -> list[Any]:
+    """Return the record of one kind of every calibration that can be read: accelerators, networks, ..."""
+    return [getattr(own, IN_CALIBRATIONS[kind]) for own in calibrations()]
 
 
 def broken_calibrations() -> dict[str, str]:
@@ -168,7 +182,7 @@ def broken_calibrations() -> dict[str, str]:
 
 
 def kin_of(accelerator_id: str) -> str:
-    """Return the catalog's accelerator whose prices, node and kin are an accelerator's: what it is based on, or itself.
+    """Return the catalog's accelerator whose prices, node and measured rows are one's too: its base, or itself.
 
     Parameters
     ----------
@@ -176,7 +190,7 @@ def kin_of(accelerator_id: str) -> str:
         Of the catalog or of a calibration.
     """
     found = calibration_record(accelerator_id)
-    return accelerator_id if found is None else found.based_on
+    return accelerator_id if found is None else found.based_on or accelerator_id
 
 
 def is_calibration_file(path: Path) -> bool:
@@ -201,8 +215,7 @@ def check_calibration_id(calibration_id: str) -> None:
     """
     if not _ID.fullmatch(calibration_id):
         raise BadInput(f"id={shortened(calibration_id)}: {_ID_IN_WORDS}, for example my-cluster.")
-    numbers = parameter_set(DATASHEET)
-    if any(numbers.find_own(kind, calibration_id) for kind in (ClusterRecord, AcceleratorRecord, NetworkRecord)):
+    if parameter_set(DATASHEET).knows(calibration_id):
         raise BadInput(f"id={calibration_id!r} is the catalog's. Valid: another name, for example my-{calibration_id}.")
 
 

@@ -49,7 +49,7 @@ def board_limit_w(accelerator_id: str) -> float | None:
         return None
     if record.power_w is None:
         kin = kin_of(accelerator_id)
-        return board_limit_w(kin) if kin not in ("", accelerator_id) else None
+        return board_limit_w(kin) if kin != accelerator_id else None
     return float(record.power_w.value)
 
 

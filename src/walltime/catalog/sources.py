@@ -4,6 +4,7 @@ import re
 
 import msgspec
 
+from walltime.catalog.calibrations import CalibrationRecord, calibrations
 from walltime.catalog.loader import data_root
 
 
@@ -25,7 +26,16 @@ _FIELDS = ("author", "title", "year", "url", "note")
 
 
 def sources() -> dict[str, Source]:
-    """Return every source by its key."""
+    """Return every source by its key: the bibliography, and each calibration under its id."""
+    return _bibliography() | {own.id: _of_calibration(own) for own in calibrations()}
+
+
+def _of_calibration(own: CalibrationRecord) -> Source:
+    title = f"measured by walltime {own.origin.walltime} on {own.origin.date}, calibration {own.id}"
+    return Source(own.id, "walltime measure", title, str(own.origin.date.year), "", f"version {own.version}")
+
+
+def _bibliography() -> dict[str, Source]:
     text = (data_root() / "sources.bib").read_text(encoding="utf-8")
     found = {}
     for entry in re.split(r"\n(?=@)", "\n" + text):

@@ -14,6 +14,7 @@ import click
 
 from walltime import __version__, api
 from walltime.catalog import data_version, read_toml
+from walltime.catalog.calibrations import calibration_record
 from walltime.engines import FIXES, Assumptions
 from walltime.hardware import Cluster
 from walltime.interop.quoting import COMMENT_KEY
@@ -321,12 +322,14 @@ def latencies_are_the_catalogs(chosen: Cluster) -> bool:
 
 
 def cluster_inputs(chosen: Cluster) -> dict[str, Any]:
-    """Return a cluster's resolved numbers, units in the keys."""
+    """Return a cluster's resolved numbers, units in the keys, and the calibration that they are of, if they are."""
     chip, network = chosen.accelerator, chosen.network
+    own = calibration_record(chip.id)
     return {
         "cluster": chosen.id,
         "num_gpus": chosen.num_gpus,
         "parameters": chosen.parameters,
+        **({} if own is None else {"calibration": own.identity}),
         "accelerator": {k: v for k, v in vars(chip).items() if k != "provenance"},
         "network_levels": [
             {"name": name, "size": size, "bytes_per_s": b, "latency_s": latency_s}

@@ -1,7 +1,7 @@
 """``walltime show``: what is in the catalog, and says who?"""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from walltime.catalog import (
     parameter_sets,
     sources,
 )
+from walltime.catalog.calibrations import CALIBRATION, calibrated
 from walltime.catalog.failures import FailuresRecord, failures_record
 from walltime.catalog.ownership import ownership_record
 from walltime.catalog.power import power_record
@@ -27,6 +28,7 @@ from walltime.catalog.prices import prices_record
 from walltime.catalog.schema import PowerRecord
 from walltime.cli import show_engine
 from walltime.cli.common import emit_json, json_option
+from walltime.cli.show_calibrations import calibration_details, calibration_rows
 from walltime.engines import FIXES, Assumptions
 from walltime.limits.scaling_laws import BATCH_LAWS, DATA_LAWS, DEPTH_LAWS, SPARSITY_LAWS
 from walltime.plan import SCHEDULES
@@ -45,12 +47,20 @@ _OF_THE_ENGINE = ("models", "stacks", *show_engine.FITTED_KINDS)
 
 def _record_rows(kind: str) -> list[Row]:
     rows = []
-    for name in parameter_sets():
-        for record in parameter_set(name).all(_RECORDS[kind]):
-            label = getattr(record, "id", None) or record.accelerator
-            aliases = ", ".join(getattr(record, "aliases", []))
-            rows.append({"id": label, "parameters": name, "name": getattr(record, "name", ""), "aliases": aliases})
+    for name, record in _records(kind, parameter_sets()):
+        label = getattr(record, "id", None) or record.accelerator
+        aliases = ", ".join(getattr(record, "aliases", []))
+        rows.append({"id": label, "parameters": name, "name": getattr(record, "name", ""), "aliases": aliases})
     return rows
+
+
+def _records(kind: str, sets: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """Yield every record of a kind with whose numbers it has; calibrations stand beside the datasheets."""
+    for name in sets:
+        numbers = parameter_set(name)
+        yield from ((numbers.name, record) for record in numbers.all(_RECORDS[kind]))
+        if numbers.name == DATASHEET:
+            yield from ((CALIBRATION, record) for record in calibrated(_RECORDS[kind]))
 
 
 def _constant_rows() -> list[Row]:
@@ -118,6 +128,7 @@ _KINDS: dict[str, Callable[[], list[Row]]] = {
     "models": show_engine.model_rows,
     "stacks": show_engine.stack_rows,
     **{kind: functools.partial(show_engine.fitted_rows, kind) for kind in show_engine.FITTED_KINDS},
+    "calibrations": calibration_rows,
     "prices": _price_rows,
     "ownership": _ownership_rows,
     "power": functools.partial(_rows_of, power_record),
@@ -140,9 +151,11 @@ def command(what: str | None, name: str | None, parameters: str | None, as_json:
     """What is in the catalog, and says who?
 
     WHAT is a kind (accelerators, efficiencies, networks, clusters, models, stacks, kernels, links, training, memory,
-    prices, ownership, power, failures, constants, laws, assumptions, schedules, parameter-sets, sources) or a name;
-    with a NAME, every number of it and where it is from. Fitted numbers (kernels, links, training, memory) say on how
-    many rows, how well.
+    calibrations, prices, ownership, power, failures, constants, laws, assumptions, schedules, parameter-sets, sources)
+    or a name; with a NAME, every number of it and where it is from. Fitted numbers (kernels, links, training, memory)
+    say on how many rows, how well.
+    Calibrations are machines that somebody measured: those that walltime ships, and those in the user's folder, instead
+    of which WALLTIME_CALIBRATIONS may name another.
     The NAME of a model may be the path of a Hugging Face config.json, of its folder, or of a TOML file.
 
     \b
@@ -152,6 +165,7 @@ def command(what: str | None, name: str | None, parameters: str | None, as_json:
     walltime show models path/to/config.json
     walltime show kernels h100-sxm
     walltime show clusters gb200-nvl72
+    walltime show calibrations my-cluster
     """
     notes: list[str] = []
     if what is None:
@@ -165,7 +179,10 @@ def command(what: str | None, name: str | None, parameters: str | None, as_json:
     if as_json:
         emit_json("show", {"what": what, "name": name, "parameters": parameters}, {"rows": rows}, notes)
         return
-    click.echo(_listed(rows) if "number" in rows[0] else _tabulated(rows))
+    if not rows:
+        click.echo("none")
+    else:
+        click.echo(_listed(rows) if "number" in rows[0] else _tabulated(rows))
     for note in notes:
         click.echo(f"note: {note}", err=True)
 
@@ -202,6 +219,8 @@ def _listed(rows: list[Row]) -> str:
 
 def _details(what: str, name: str | None, parameters: str | None) -> list[Row]:
     """Return every number of the records of this name."""
+    if what == "calibrations":
+        return _details_of_calibration(str(name))
     kinds, label = ([what], name) if name is not None else ([*_RECORDS, *_OF_THE_ENGINE], what)
     if name is not None and what not in (*_RECORDS, *_OF_THE_ENGINE):
         if what in _KINDS:
@@ -210,14 +229,13 @@ def _details(what: str, name: str | None, parameters: str | None) -> list[Row]:
                 raise unknown(what.removesuffix("s"), name, [str(row["id"]) for row in _KINDS[what]()])
             return found
         raise unknown("kind", what, _KINDS)
-    sets = [parameter_set(parameters)] if parameters else [parameter_set(n) for n in parameter_sets()]
-    rows: list[Row] = []
-    for numbers in sets:
+    rows: list[Row] = [] if name is not None or parameters else calibration_details(str(label))
+    for numbers in [parameters] if parameters else parameter_sets():
         for kind in kinds:
-            for record in numbers.all(_RECORDS[kind]) if kind in _RECORDS else ():
+            for whose, record in _records(kind, [numbers]) if kind in _RECORDS else ():
                 labels = filter(None, (getattr(record, "id", None) or record.accelerator, getattr(record, "name", "")))
                 if str(label).lower() in (x.lower() for x in (*labels, *getattr(record, "aliases", []))):
-                    rows += _details_of(numbers.name, kind, record)
+                    rows += _details_of(whose, kind, record)
     if parameters is None or parameters.lower() == DATASHEET:
         rows += [row for kind in kinds if kind in _OF_THE_ENGINE for row in show_engine.details(kind, str(label))]
     if not rows:
@@ -230,6 +248,13 @@ def _details(what: str, name: str | None, parameters: str | None) -> list[Row]:
             see=f"walltime show {what}" if name is not None else "walltime show",
         )
     return rows
+
+
+def _details_of_calibration(name: str) -> list[Row]:
+    """Return all of one calibration: how it was made, how good it is, and every number."""
+    if rows := calibration_details(name):
+        return [*rows, *(row for row in _details(rows[0]["parameters"], None, None) if row["of"] != "calibrations")]
+    raise unknown("calibration", name, [row["id"] for row in calibration_rows()], see="walltime show calibrations")
 
 
 def _names(kind: str) -> list[str]:

@@ -9,6 +9,7 @@ import msgspec
 
 from walltime import api
 from walltime.catalog import DATASHEET, ModelRecord, parameter_set
+from walltime.catalog.calibrations import CALIBRATION, calibrations
 from walltime.catalog.fitted import (
     FittedBlock,
     fitted_ids,
@@ -80,7 +81,7 @@ def _errors(blocks: Blocks) -> str:
 
 def _kernels() -> dict[str, Blocks]:
     found = {}
-    for chip in fitted_ids("kernels"):
+    for chip in (*fitted_ids("kernels"), *(own.id for own in calibrations())):
         record = kernels_record(chip)
         blocks = {f"matmul.{name}": block for name, block in record.matmul.items()}
         for name, kernel in record.attention.items():
@@ -90,7 +91,8 @@ def _kernels() -> dict[str, Blocks]:
 
 
 def _links() -> dict[str, Blocks]:
-    return {name: {block.name: block for block in links_record(name).level} for name in fitted_ids("links")}
+    names = (*fitted_ids("links"), *(own.id for own in calibrations()))
+    return {name: {block.name: block for block in links_record(name).level} for name in names}
 
 
 def _training() -> dict[str, Blocks]:
@@ -99,7 +101,10 @@ def _training() -> dict[str, Blocks]:
     for kind, blocks in (("accelerator", record.accelerator), ("stack", record.stack)):
         for name, block in blocks.items():
             found.setdefault(name, {})[kind] = block
-    return found
+    for own in calibrations():
+        chip = {} if own.chip is None else {"accelerator": own.chip}
+        found[own.id] = chip | {f"stack.{name}": block for name, block in own.stack.items()}
+    return {name: blocks for name, blocks in found.items() if blocks}
 
 
 def _memory() -> dict[str, Blocks]:
@@ -128,7 +133,9 @@ def details(kind: str, label: str) -> list[Row]:
     found = {name.lower(): blocks for name, blocks in _FITTED[kind]().items()}
     blocks = found.get(label.strip().lower(), {})
     rows = [_plain("id", label.strip().lower(), kind)] if blocks else []
-    return rows + [row for part, block in blocks.items() for row in _block_details(kind, part, block)]
+    rows += [row for part, block in blocks.items() for row in _block_details(kind, part, block)]
+    is_own = any(own.id.lower() == label.strip().lower() for own in calibrations())
+    return [row | {"parameters": CALIBRATION} for row in rows] if is_own else rows
 
 
 def _labels(record: StackRecord) -> list[str]:

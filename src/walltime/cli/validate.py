@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from walltime.catalog.calibrations import CalibrationRecord, calibration_called, calibrations
 from walltime.cli.common import Progress, emit_json, json_option
-from walltime.problems import BadInput, NegativeAnswer
+from walltime.problems import BadInput, NegativeAnswer, unknown
 from walltime.report.files import atomic_text, csv_text
 from walltime.report.validation import validation_json, validation_rows, validation_text, validation_warnings
 from walltime.report.validation_page import validation_page
@@ -25,6 +26,7 @@ _SHOWN = 5
 
 @click.command("validate", short_help="Predicted against measured training steps, by source.")
 @click.argument("files", nargs=-1, metavar="[ROWS.csv...]", type=click.Path(path_type=Path))
+@click.option("--on", metavar="CALIBRATION", help="Predict rows of this machine, or of its kind, by its calibration.")
 @click.option("--leave-one-source-out", is_flag=True, help="Also fit anew without each source and predict it.")
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write every row with its prediction here.")
 @click.option("--html", "html_path", type=click.Path(path_type=Path), help="Write a page with plots of every row here.")
@@ -38,6 +40,7 @@ _SHOWN = 5
 @json_option
 def command(
     files: tuple[Path, ...],
+    on: str | None,
     leave_one_source_out: bool,
     csv_path: Path | None,
     html_path: Path | None,
@@ -54,16 +57,22 @@ def command(
     \b
     walltime validate
     walltime validate my-rows.csv --html validation.html
+    walltime validate my-rows.csv --on my-cluster
     """
     paths, others = _training_rows(list(dict.fromkeys(files)) or shipped_files())
     _check_targets(csv_path, html_path, paths)
-    cases, skipped = read_cases(paths, strict=strict)
+    if on is not None and leave_one_source_out:
+        raise BadInput("--leave-one-source-out fits the catalog's numbers, not a calibration's. Valid: without --on.")
+    own = None if on is None else _calibration(on)
+    cases, skipped = read_cases(paths, strict=strict, on=own)
     found = validate(cases, skipped)
     left_out = _left_out(found, num_workers or available_cores()) if leave_one_source_out else None
     written = _write(found, left_out, csv_path, html_path)
     if as_json:
         inputs = {
             "files": [str(path) for path in files] or ["shipped"],
+            "on": on,
+            "calibration": None if own is None else own.identity,
             "strict": strict,
             "leave_one_source_out": leave_one_source_out,
         }
@@ -80,6 +89,14 @@ def command(
         more = f"; and {len(reasons) - _SHOWN} more reasons" if len(reasons) > _SHOWN else ""
         shown = "; ".join(reasons[:_SHOWN])
         raise NegativeAnswer(f"none of {len(cases) + len(skipped)} rows could be judged: {shown}{more}.")
+
+
+def _calibration(on: str) -> CalibrationRecord:
+    """Return the calibration that is named; a cluster of the catalog is none."""
+    found = calibration_called(on)
+    if found is None:
+        raise unknown("calibration", on, [one.id for one in calibrations()], see="walltime show calibrations")
+    return found
 
 
 def _training_rows(paths: list[Path]) -> tuple[list[Path], list[str]]:

@@ -156,9 +156,8 @@ class _Memory:
         self.over = plans.tp if plans.sequence_parallel else np.ones_like(plans.tp)
         self.inputs_over = np.ones_like(plans.tp) if numbers.gathered_inputs else self.over
         multiple = stack.vocab_multiple * plans.tp
-        self.keys_and_values = (
-            self.word_bytes * self.model.num_kv_heads * (self.model.head_dim + par.value_dim(self.model))
-        )
+        width = self.model.head_dim + par.value_dim(self.model)
+        self.keys_and_values = self.word_bytes * self.model.num_kv_heads * width
         self.vocab_share = np.ceil(self.model.vocab_size / multiple) * stack.vocab_multiple
         self.eight_bit = plans.is_low
         self.num_microbatches = np.maximum(training.batch_seqs / (plans.dp * plans.micro_batch), 1)
@@ -285,7 +284,7 @@ class _Memory:
 
     def _mlp(self, d_ff: Numeric) -> Numeric:
         stack = self.stack
-        width = {"word_bytes": self.word_bytes, "input_bytes": self._input_bytes()}
+        width: dict[str, Any] = {"word_bytes": self.word_bytes, "input_bytes": self._input_bytes()}
         kept = act.mlp(self.model, d_ff, **width, fused=stack.fused_activation, dropout=stack.dropout)
         return self._per_rank(kept)
 
@@ -295,7 +294,7 @@ class _Memory:
         Tokens are split over the tensor-parallel ranks outside experts, and over ``etp`` ranks inside.
         """
         plans = self.plans
-        width = {"word_bytes": self.word_bytes, "input_bytes": self._input_bytes()}
+        width: dict[str, Any] = {"word_bytes": self.word_bytes, "input_bytes": self._input_bytes()}
         kept = act.routed_experts(self.model, **width, copies=self.numbers.route_copies)
         return self._per_rank(act.PerToken(kept.split + kept.inputs * plans.etp, 0, kept.whole))
 

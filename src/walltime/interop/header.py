@@ -2,6 +2,7 @@
 
 from walltime import __version__
 from walltime.catalog import data_version
+from walltime.catalog.calibrations import calibration_record
 from walltime.engines.transformer import TransformerEstimate
 from walltime.engines.transformer import estimate as _estimate
 from walltime.engines.transformer_memory import NOT_ALLOCATED
@@ -36,7 +37,7 @@ def header_lines(run: Run, target: str, *more: str, checked: str = "") -> list[s
     """
     training, model = run.training, run.training.model
     return [
-        f"Made by walltime {__version__} with data {data_version()}; to make it again:",
+        f"Made by walltime {__version__} with data {data_version()}{_calibration(run)}; to make it again:",
         run_command(run, "export", "--to", target, *more),
         *([f"Names checked against {checked}."] if checked else []),
         f"{_one_line(model.name)}, {format_count(training.batch_seqs)} sequences of "
@@ -47,6 +48,11 @@ def header_lines(run: Run, target: str, *more: str, checked: str = "") -> list[s
         "Predicted; compare the first hundred steps with it, after those that warm up:",
         *prediction_lines(predicted(run)),
     ]
+
+
+def _calibration(run: Run) -> str:
+    own = calibration_record(run.cluster.accelerator.id)
+    return "" if own is None else f" and calibration {_one_line(own.id)} {own.version} of {own.origin.date}"
 
 
 def _domain_note(run: Run) -> list[str]:

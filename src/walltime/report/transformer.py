@@ -1,13 +1,16 @@
 """One step of a real model as text: time, utilisation, memory, where the time goes, measured rows nearby."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from walltime.catalog.fitted import FittedBlock, kernels_record, links_record, training_record
+from walltime.catalog.calibration_record import STEP_TIME
+from walltime.catalog.calibrations import calibration_record
+from walltime.catalog.fitted import accelerator_blocks, kernels_record, stack_blocks
 from walltime.economics.account import Account
 from walltime.economics.terms import Terms
 from walltime.engines.transformer import TransformerEstimate
 from walltime.engines.transformer_memory import RECLAIMABLE
+from walltime.engines.what_if import link_blocks
 from walltime.plan import Plan
 from walltime.report.account import account_lines, numbers_table
 from walltime.report.terminal import bar, table
@@ -94,9 +97,22 @@ def _heading(result: TransformerEstimate) -> str:
             f"batch: {format_count(training.batch_seqs)} sequences of {format_count(training.seq_len)} tokens, "
             f"{training.batch_tokens:,} tokens a step",
             f"on {format_count(plan.num_gpus)} x {cluster.name} ({levels}, one way), stack {result.stack.id}",
+            *_calibration(result),
             f"plan: {plan}",
         ]
     )
+
+
+def _calibration(result: TransformerEstimate) -> list[str]:
+    """Say which calibration a result stands on, if on one."""
+    own = calibration_record(result.cluster.accelerator.id)
+    if own is None:
+        return []
+    quality = next((one for one in own.quality if one.part == STEP_TIME), None)
+    error = "" if quality is None else f"; step times {quality.median_error:.1%} off in the median where it was fitted"
+    if quality is not None and quality.held_out_median_error is not None:
+        error += f", {quality.held_out_median_error:.1%} on rows held out"
+    return [f"calibration {own.id} {own.version} of {own.origin.date}{error}"]
 
 
 def _headline(result: TransformerEstimate, context: Context) -> str:
@@ -203,13 +219,13 @@ def explanation_text(result: TransformerEstimate, terms: Terms) -> str:
 
 def _blocks(result: TransformerEstimate) -> list[list[str]]:
     """Return one row for each block of fitted numbers that an estimate used."""
-    chip, network = result.cluster.accelerator.id, result.cluster.network.id
-    training, kernels = training_record(), kernels_record(chip)
-    named = [("what accelerators sustain", chip, _block(training.accelerator, chip))]
-    named += [("what software adds", result.stack.id, _block(training.stack, result.stack.id))]
+    chip, network, stack = result.cluster.accelerator.id, result.cluster.network.id, result.stack.id
+    kernels = kernels_record(chip)
+    named = [("what accelerators sustain", chip, accelerator_blocks(chip)[-1])]
+    named += [("what software adds", stack, stack_blocks(stack, chip)[-1])]
     named += [("matmul kernel", f"{chip}, {name}", block) for name, block in kernels.matmul.items()]
     named += [("attention kernel", f"{chip}, {name}", kernel.forward) for name, kernel in kernels.attention.items()]
-    named += [("collectives", f"{network}, {block.name}", block) for block in links_record(network).level]
+    named += [("collectives", f"{network}, {block.name}", block) for block in link_blocks(result.cluster)]
     return [
         [what, of, block.kind, str(block.rows or ""), _cut(block.locator or block.source or block.note)]
         for what, of, block in named
@@ -218,7 +234,3 @@ def _blocks(result: TransformerEstimate) -> list[list[str]]:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
-
-
-def _block(blocks: Mapping[str, FittedBlock], name: str) -> FittedBlock:
-    return blocks.get(name, blocks["default"])

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from walltime.catalog import DATASHEET, AcceleratorRecord, parameter_set
-from walltime.plan import Plan
+from walltime.catalog.calibrations import CalibrationRecord, calibration_record, calibrations_labelled
+from walltime.engines.calibration import kernels
+from walltime.plan import Plan, Precision
 from walltime.problems import BadInput
 from walltime.units import format_si
 from walltime.validate.architecture import Unsaid, transformer_of
 from walltime.validate.chips import Machine, machine_of
-from walltime.validate.frameworks import stack_of
+from walltime.validate.frameworks import HARNESS_STACK, stack_of
+from walltime.validate.harness import harness_model
 from walltime.validate.layouts import layout_of, with_left_out
 from walltime.validate.measured import CORE, MeasuredRow, contradiction, read_measured
 from walltime.validate.notes import other_facts, stack_features
@@ -116,27 +119,36 @@ class Skipped:
         return self.row.source_id
 
 
-def case_of(row: MeasuredRow) -> Case | Skipped:
-    """Return the row as a case, or why it is skipped."""
+def case_of(row: MeasuredRow, on: CalibrationRecord | None = None) -> Case | Skipped:
+    """Return the row as a case, or why it is skipped.
+
+    Parameters
+    ----------
+    row
+        A measured row.
+    on
+        A calibration that stands for the row's accelerator, where the row is of such a one.
+    """
     if problem := contradiction(row):
         return Skipped(row, f"contradictory: {problem}")
     try:
-        return _case(row)
+        return _case(row, on)
     except Unsaid as missing:
         return Skipped(row, str(missing))
     except BadInput as problem:
         return Skipped(row, f"contradictory: {problem}")
 
 
-def _case(row: MeasuredRow) -> Case:
+def _case(row: MeasuredRow, on: CalibrationRecord | None) -> Case:
     filled, assumed = with_left_out(row)
     if not filled.seq_len:
         raise Unsaid("seq_len not stated")
-    machine = machine_of(filled)
+    machine = machine_of(filled, on)
     if machine is None:
-        raise Unsaid(f"accelerator {filled.gpu or filled.gpu_canonical!r} is not modelled")
-    model, stack = transformer_of(filled), stack_of(filled)
+        raise Unsaid(_unknown_accelerator(filled))
+    model, stack = harness_model(filled.model_name, filled.other) or transformer_of(filled), stack_of(filled)
     layout = layout_of(filled, model, stack, machine.gpus_per_node)
+    _refuse_format(layout.plan.precision, machine)
     training = Training(model, filled.seq_len, layout.batch_seqs)
     time, memory = step_time_of(filled, training, machine.accelerator), memory_of(filled)
     if time is None and memory is None and not row.status:
@@ -156,6 +168,26 @@ def _case(row: MeasuredRow) -> Case:
         memory=memory,
         assumptions=(*assumed, *layout.assumptions),
     )
+
+
+def _unknown_accelerator(row: MeasuredRow) -> str:
+    """Say that no accelerator of the catalog is called so, and that a machine of one's own can be calibrated."""
+    name = row.gpu or row.gpu_canonical
+    if several := calibrations_labelled(name):
+        return f"accelerator {name!r} has several calibrations; --on says which: {', '.join(o.id for o in several)}"
+    if stack_of(row) == HARNESS_STACK:
+        return f"accelerator {name!r} has no calibration; make one: walltime calibrate {row.file} --name my-machine"
+    return f"accelerator {name!r} is not modelled"
+
+
+def _refuse_format(precision: Precision, machine: Machine) -> None:
+    """Refuse a number format that a calibration has no matmuls of."""
+    if calibration_record(machine.accelerator) is None:
+        return
+    try:
+        kernels(machine.accelerator).of(precision)
+    except BadInput as problem:
+        raise Unsaid(f"{machine.accelerator}: {problem}") from None
 
 
 def _features(row: MeasuredRow, model: Transformer, stack: str) -> dict[str, Any]:
@@ -195,12 +227,14 @@ def _refuse_faster_than_peak(row: MeasuredRow, training: Training, machine: Mach
         )
 
 
-def cases_of(rows: Iterable[MeasuredRow]) -> tuple[list[Case], list[Skipped]]:
-    """Return rows as cases, and the skipped ones."""
-    answers = [case_of(row) for row in rows]
+def cases_of(rows: Iterable[MeasuredRow], on: CalibrationRecord | None = None) -> tuple[list[Case], list[Skipped]]:
+    """Return rows as cases, and the skipped ones; ``on`` as for `case_of`."""
+    answers = [case_of(row, on) for row in rows]
     return [a for a in answers if isinstance(a, Case)], [a for a in answers if isinstance(a, Skipped)]
 
 
-def read_cases(paths: Sequence[Path], *, strict: bool = True) -> tuple[list[Case], list[Skipped]]:
-    """Read files of measured rows as cases, and the skipped rows; see `read_measured`."""
-    return cases_of(row for path in paths for row in read_measured(path, strict=strict))
+def read_cases(
+    paths: Sequence[Path], *, strict: bool = True, on: CalibrationRecord | None = None
+) -> tuple[list[Case], list[Skipped]]:
+    """Read files of measured rows as cases, and the skipped rows; see `read_measured` and `case_of`."""
+    return cases_of((row for path in paths for row in read_measured(path, strict=strict)), on)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from walltime.catalog.calibrations import kin_of
 from walltime.engines.calibration import kernels
 from walltime.plan import Precision
 from walltime.validate.cases import Case, case_of
@@ -50,19 +51,20 @@ def measured_ceiling(
     Parameters
     ----------
     accelerator, stack
-        Ids of the catalog.
+        Ids of the catalog, or of a calibration: its rows are those of what it is based on.
     precision
         Of the linear layers' matmuls.
     paths
         Files of measured rows; those that walltime ships by default.
     """
-    rows = [row for row in core_rows(paths) if accelerator_of(row) == accelerator]
+    kin = kin_of(accelerator)
+    rows = [row for row in core_rows(paths) if accelerator_of(row) == kin]
     alike = _SIXTEEN_BIT if precision in _SIXTEEN_BIT else (precision,)
     rows = [row for row in rows if (precision_of(row) or DEFAULTS[stack_of(row)].precision) in alike]
     cases = [case for row in rows if isinstance(case := case_of(row), Case) and case.step_time_s]
     own = [case for case in cases if undated(case.stack) == undated(stack)]
-    kin = [case for case in cases if _KIN in case.stack and _KIN in stack]
-    among = [(measured_utilization(case), index, case) for index, case in enumerate(own or kin or cases)]
+    akin = [case for case in cases if _KIN in case.stack and _KIN in stack]
+    among = [(measured_utilization(case), index, case) for index, case in enumerate(own or akin or cases)]
     if not among:
         return None
     utilization, _, case = max(among)

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from walltime.catalog import DATASHEET, AcceleratorRecord, parameter_set
+from walltime.catalog.calibrations import CalibrationRecord, calibration_record, calibrations_labelled
 from walltime.validate.measured import MeasuredRow
 from walltime.validate.source_rules import cluster_known
 
@@ -42,7 +44,7 @@ class Machine:
     Attributes
     ----------
     accelerator
-        Its id in the catalog.
+        Its id in the catalog, or that of a calibration.
     gpus_per_node
         Accelerators in one server.
     domain_gpus
@@ -61,19 +63,50 @@ class Machine:
 
 
 def accelerator_of(row: MeasuredRow) -> str | None:
-    """Return the id of the row's accelerator, or None if no rule knows it."""
+    """Return the id of the row's accelerator, or None if no rule knows it.
+
+    What no rule knows may be named exactly: an accelerator of the catalog, or a machine that one calibration is of.
+    """
     for name in (row.gpu.lower(), row.gpu_canonical.lower()):
         for pattern, accelerator in _ACCELERATORS:
             if re.search(pattern, name):
                 return accelerator
-    return None
+    return next((found for name in (row.gpu, row.gpu_canonical) if (found := _named_exactly(name))), None)
 
 
-def machine_of(row: MeasuredRow) -> Machine | None:
-    """Return the row's cluster: its own columns first, then what its notes say, then the accelerator's usual server."""
+def _named_exactly(name: str) -> str | None:
+    if not name:
+        return None
+    record = parameter_set(DATASHEET).find_own(AcceleratorRecord, name)
+    calibrated = calibrations_labelled(name) if record is None else []
+    if len(calibrated) == 1:
+        return calibrated[0].id
+    return None if record is None else record.id
+
+
+def is_of(row: MeasuredRow, own: CalibrationRecord) -> bool:
+    """Whether a row was measured on an accelerator such as a calibration is of: called so, or what it is based on."""
+    labels = {label.lower() for label in own.labels}
+    return bool({row.gpu.lower(), row.gpu_canonical.lower()} & labels) or accelerator_of(row) in (own.id, own.based_on)
+
+
+def machine_of(row: MeasuredRow, on: CalibrationRecord | None = None) -> Machine | None:
+    """Return the row's cluster: its own columns first, then what its notes say, then the accelerator's usual server.
+
+    Parameters
+    ----------
+    row
+        A measured row.
+    on
+        A calibration that stands for the row's accelerator, where the row is of such a one.
+    """
+    if on is not None and is_of(row, on):
+        return _calibrated(row, on)
     accelerator = accelerator_of(row)
     if accelerator is None:
         return None
+    if (own := calibration_record(accelerator)) is not None:
+        return _calibrated(row, own)
     node = row.gpus_per_node or (_SUPERCHIP_NODE if accelerator in _SUPERCHIPS else _USUAL_NODE)
     domain = node
     rack = re.search(r"nvl(36|72)", f"{row.intranode} {row.gpu}".lower())
@@ -82,6 +115,13 @@ def machine_of(row: MeasuredRow) -> Machine | None:
     elif accelerator in ("gb200", "gb300"):
         domain = _NVL72
     return Machine(accelerator, node, domain, _internode_bytes_per_s(row, node), cluster_known(row.source_id))
+
+
+def _calibrated(row: MeasuredRow, own: CalibrationRecord) -> Machine:
+    """Return the machine of a calibration; the fast network joins what it joined there, or a node, if the row says."""
+    sizes = [level.size for level in own.network.level if level.size is not None]
+    domain = row.gpus_per_node or (sizes[0] if sizes else _USUAL_NODE)
+    return Machine(own.id, domain, domain, _internode_bytes_per_s(row, domain))
 
 
 def _internode_bytes_per_s(row: MeasuredRow, gpus_per_node: int) -> float | None:

@@ -1,10 +1,13 @@
 """Which numbers were fitted on training rows, and on whose: what makes a prediction one in sample."""
 
 import functools
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from walltime.catalog.calibrations import CalibrationRecord, calibration_record
 from walltime.catalog.fitted import (
     FittedBlock,
     fitted_ids,
@@ -78,10 +81,26 @@ def num_fitted_elsewhere() -> dict[str, int]:
 
 
 def is_in_sample(case: Case) -> bool:
-    """Whether the numbers of a case's accelerator or software stack were fitted on its source."""
+    """Whether the numbers of a case's accelerator or software stack were fitted on its source, or its file."""
+    own = calibration_record(case.machine.accelerator)
+    if own is not None and _is_file_of(own, case.row.file):
+        return True
     family = training_record().family_of(case.machine.accelerator)
     owners = (("accelerator", family), ("stack", case.stack))
     return any(case.source_id in _sources_of(kind, owner) for kind, owner in owners)
+
+
+def _is_file_of(own: CalibrationRecord, file: str) -> bool:
+    """Whether a calibration was fitted on a file with the content that this one has now."""
+    path = Path(file)
+    if not path.is_file():
+        return False
+    return _hash(path, path.stat().st_mtime_ns) in {one.sha256 for one in own.origin.files}
+
+
+@functools.lru_cache(maxsize=64)
+def _hash(path: Path, _changed_ns: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def memory_is_in_sample(case: Case) -> bool:

@@ -14,8 +14,10 @@ class FrameworkRule:
     stack: str
 
 
+HARNESS_STACK = "pytorch"
+"""The stack of rows that ``walltime measure train`` wrote."""
 RULES: tuple[FrameworkRule, ...] = (
-    FrameworkRule(r"walltime[- ]measure", "pytorch"),
+    FrameworkRule(r"walltime[- ]measure", HARNESS_STACK),
     FrameworkRule(r"maxtext|paxml|\bpax\b|praxis|\bjax\b|t5x|mesh[- ]?(tf|tensor)|\bxla\b|\balpa\b", "maxtext"),
     FrameworkRule(r"torch-?titan|torchao", "torchtitan"),
     FrameworkRule(r"nanotron|picotron", "nanotron"),

@@ -7,6 +7,7 @@ from typing import Any
 from walltime.plan import Plan
 from walltime.problems import BadInput
 from walltime.validate.architecture import Unsaid
+from walltime.validate.harness import harness_choices
 from walltime.validate.measured import MeasuredRow
 from walltime.validate.notes import number_after, precision_of, says, schedule_of
 from walltime.validate.source_rules import assumed_columns, left_out_facts, left_out_words
@@ -183,7 +184,7 @@ def _choices(row: MeasuredRow, stack: str, assumed: list[str]) -> dict[str, Any]
         choices["cp_algorithm"] = "all-to-all"
     if says(row, r"no[-_ ]reshard|reshard[_a-z]*[=: ]+(?:false|never)|grad_op"):
         choices["reshard"] = False
-    return choices
+    return choices | harness_choices(row.activation_recompute, row.other)
 
 
 def _sharding_in_words(row: MeasuredRow) -> str:

@@ -11,6 +11,7 @@ from walltime.catalog import data_root
 from walltime.catalog.fitted import training_record
 from walltime.problems import BadInput, unknown
 from walltime.units import LARGEST_COUNT, shortened
+from walltime.validate.harness import HARNESS_COLUMNS
 from walltime.validate.rows import csv_lines, file_text
 
 _EMPTY = ("", "nan", "none", "null", "na", "n/a", "-")
@@ -107,7 +108,8 @@ class MeasuredRow:
     @property
     def text(self) -> str:
         """Everything that the row says in words: notes, framework and columns of no fixed meaning."""
-        return "; ".join([self.notes, self.framework, *(f"{name}={value}" for name, value in self.other.items())])
+        others = (f"{name}={value}" for name, value in self.other.items() if name not in HARNESS_COLUMNS)
+        return "; ".join([self.notes, self.framework, *others])
 
 
 _OWN = ("file", "line", "other")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from walltime.catalog.calibrations import kin_of
 from walltime.plan import Plan
 from walltime.validate.cases import Case, case_of
 from walltime.validate.chips import accelerator_of
@@ -120,7 +121,7 @@ class Neighbourhood:
     training, plan
         What is trained and how.
     accelerator, stack
-        Ids of the catalog.
+        Ids of the catalog, or of a calibration: its neighbours are those of what it is based on.
     paths
         Files of measured rows; those that walltime ships by default.
     """
@@ -128,7 +129,7 @@ class Neighbourhood:
     def __init__(
         self, training: Training, plan: Plan, accelerator: str, stack: str, paths: Sequence[Path] | None = None
     ) -> None:
-        self.asked = _place(training, plan, accelerator, stack)
+        self.asked = _place(training, plan, kin_of(accelerator), stack)
         rows = core_rows(paths)
         self.rows = [(row, _place_of(row, chip)) for row in rows if (chip := accelerator_of(row))]
 

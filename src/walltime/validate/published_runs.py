@@ -3,6 +3,7 @@
 from functools import cache
 
 from walltime.catalog import data_root
+from walltime.catalog.calibrations import kin_of
 from walltime.plan import Plan
 from walltime.validate.cases import Case, case_of
 from walltime.validate.measured import core_rows, read_measured
@@ -22,7 +23,7 @@ def published_run(training: Training, plan: Plan, accelerator: str) -> Case | No
     training, plan
         What is asked about.
     accelerator
-        Its id in the catalog.
+        Its id in the catalog, or that of a calibration.
     """
     same = (case for case in _published_runs() if _is_same(case, training, plan, accelerator))
     return next(same, None)
@@ -36,7 +37,7 @@ def same_trainings(training: Training, accelerator: str, num_gpus: int) -> list[
     training
         What is asked about.
     accelerator, num_gpus
-        Its id in the catalog, and how many.
+        Its id in the catalog, or that of a calibration, and how many.
     """
     rows = [row for row in core_rows() if (row.n_gpus, row.seq_len) == (num_gpus, training.seq_len)]
     measured = (case for row in rows if isinstance(case := case_of(row), Case) and case.step_time_s)
@@ -62,7 +63,7 @@ def _is_same(case: Case, training: Training, plan: Plan, accelerator: str) -> bo
 def _is_same_training(case: Case, training: Training, accelerator: str) -> bool:
     theirs = case.training
     return (
-        case.machine.accelerator == accelerator
+        case.machine.accelerator == kin_of(accelerator)
         and (theirs.seq_len, theirs.batch_seqs) == (training.seq_len, training.batch_seqs)
         and num_parameters(theirs.model) == num_parameters(training.model)
     )

@@ -75,7 +75,11 @@ def _peak_flop_per_s(row: MeasuredRow, accelerator: str) -> float:
         peaks = parameter_set("datasheet").get(AcceleratorRecord, accelerator).peak_flop_per_s
     except BadInput:
         raise Unsaid(f"only MFU stated, and {accelerator} is not in the catalog") from None
-    return float(next(peaks[name].value for name in ("bf16", "fp16") if name in peaks))
+    formats = ("fp32",) if row.precision == "fp32" else ("bf16", "fp16")
+    found = next((peaks[name].value for name in formats if name in peaks), None)
+    if found is None:
+        raise Unsaid(f"only MFU stated, and {accelerator} has no {formats[0]} peak")
+    return float(found)
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,9 @@ def memory_of(row: MeasuredRow) -> MeasuredMemory | None:
     ``mem_gb`` is taken for GiB, which PyTorch's loggers print under either name, unless the notes say decimal. The kind
     is what the notes say, else what the source's logger prints.
     """
-    if not row.mem_gb:
-        return None
     text = row.notes.lower()
+    if not row.mem_gb or "resident" in text:  # a whole process on the host, most of which is none of the model's
+        return None
     decimal = re.search(r"decimal gb|mem in gb\b|1e9", text)
     kind: MemoryKind = "unsaid"
     if "allocated" in text:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cache, cached_property
 
+from walltime.catalog.calibrations import kin_of
 from walltime.economics.account import reliability_range_of
 from walltime.hardware import Cluster
 from walltime.plan import Precision
@@ -91,7 +92,7 @@ class ScalePoint:
         """The highest utilisation ever measured on this accelerator in the plan's precision, None if none was."""
         if self.option is None:
             return None
-        return _ceiling(self.cluster.accelerator.id, self.option.plan.precision, self.option.estimate.stack.id)
+        return _ceiling(kin_of(self.cluster.accelerator.id), self.option.plan.precision, self.option.estimate.stack.id)
 
     @property
     def exceeds_measured(self) -> bool:

@@ -63,6 +63,7 @@ def cpu(name: str = "my-cpu", peak: float = 4e10, **changes: Any) -> Calibration
     matmul = kernels_record("h100-sxm").matmul["bf16"].values
     shape = {"num_cores": 1, "latency_s": 1e-5, "max_efficiency": 0.8, "half_k": 16, "tile_m": 16, "tile_n": 16}
     shape |= {"tile_step": 8, "small_tile_m": 8, "small_tile_n": 8}
+    flash = kernels_record("h100-sxm").attention["flash-attention-2"]
     link = dict(links_record("nvlink4-ndr400").level[1].values) | {"start_s": 1e-4}
     level = LevelRecord(name="inside", bytes_per_s=measured(name, 1e9), latency_s=measured(name, 1e-4))
     record = CalibrationRecord(
@@ -79,7 +80,12 @@ def cpu(name: str = "my-cpu", peak: float = 4e10, **changes: Any) -> Calibration
         ),
         network=NetworkRecord(schema=1, id=name, name="gloo", level=[level]),
         cluster=ClusterRecord(schema=1, id=name, name=f"{name}, measured", accelerator=name, network=name),
-        kernels=KernelsRecord(schema=1, accelerator=name, matmul={"fp32": fitted(name, **matmul | shape)}),
+        kernels=KernelsRecord(
+            schema=1,
+            accelerator=name,
+            matmul={"fp32": fitted(name, **matmul | shape)},
+            attention={"flash-attention-2": msgspec.structs.replace(flash, num_cores=1, latency_s=1e-5)},
+        ),
         links=LinksRecord(
             schema=1,
             network=name,
