@@ -19,6 +19,7 @@ from walltime.physics.links import (
     all_to_all_time_s,
     reduce_scatter_time_s,
     ring_path,
+    send_time_s,
 )
 from walltime.problems import MissingExtra
 
@@ -29,6 +30,8 @@ EXCLUDED_NOTES = ("exclude from calibration", "older software", "SHARP (NVLink/I
 """Fallback paths, superseded software, in-network reduction outside the model, a run that was aborted."""
 BUS_FACTOR = {"all_reduce": 2, "all_gather": 1, "reduce_scatter": 1, "alltoall": 1}
 """Passes over the ring in the bus bandwidth of nccl-tests."""
+SEND = "sendrecv"
+"""Each rank sends to the next and receives from the one before; its bus bandwidth is what it sends in a second."""
 H100_NODE = 8
 
 
@@ -75,6 +78,8 @@ class Rows:
 
 def time_s_of_bus_bandwidth(collective: str, ranks: float, message_bytes: float, bus_bytes_per_s: float) -> float:
     """Time that a bus bandwidth of nccl-tests stands for [s]."""
+    if collective == SEND:
+        return message_bytes / bus_bytes_per_s
     return BUS_FACTOR[collective] * (ranks - 1) / ranks * message_bytes / bus_bytes_per_s
 
 
@@ -137,6 +142,14 @@ def _ring_all_reduce_time_s(message_bytes: Floats, levels: Sequence[LinkLevel], 
     return ring_path(levels, sizes, 2).time_s(message_bytes)
 
 
+def _neighbour_time_s(message_bytes: Floats, levels: Sequence[LinkLevel], sizes: tuple[Floats, ...]) -> Numeric:
+    """Time of a send from each rank to the next: that over the outermost level that the group spans [s]."""
+    time_s: Numeric = send_time_s(message_bytes, levels[0])
+    for level, size in zip(levels[1:], sizes[1:], strict=True):
+        time_s = np.where(size > 1, send_time_s(message_bytes, level), time_s)
+    return time_s
+
+
 def predicted_s(rows: Rows, levels: Sequence[LinkLevel]) -> Floats:
     """Time that the model gives to each row on a network of one or two levels [s]."""
     functions: dict[str, Callable[[Floats, Sequence[LinkLevel], tuple[Floats, ...]], Numeric]] = {
@@ -145,6 +158,7 @@ def predicted_s(rows: Rows, levels: Sequence[LinkLevel]) -> Floats:
         "reduce_scatter": reduce_scatter_time_s,
         "alltoall": all_to_all_time_s,
         RING_ONLY: _ring_all_reduce_time_s,
+        SEND: _neighbour_time_s,
     }
     times = np.empty(len(rows))
     for name in np.unique(rows.collective):

@@ -50,7 +50,7 @@ class KernelRow:
     efficiency_of_peak, peak_tflops_used
         Over the dense peak of the catalog's accelerator, where it has the device.
     power_w
-        Mean while the kernel ran again and again. [W]
+        Mean while the kernel ran again and again, of the first process's board. [W]
     notes
         What else there is to know, with the device's message where memory did not do.
     batch, seq_len, n_heads, n_kv_heads, qk_head_dim, v_head_dim, causal, backend
@@ -61,6 +61,8 @@ class KernelRow:
         ``ok``, or ``oom`` where memory did not do.
     ci_relative, samples, converged
         Half of the median's 95 % confidence interval over the median, samples, and whether the aim was met in time.
+    interruptions
+        How often the system gave the process's cores to others, for each sample: much above nothing on a busy machine.
     clock_mhz, memory_clock_mhz, temperature_c
         Means while the kernel ran again and again. [MHz], [degrees Celsius]
     num_ranks
@@ -101,6 +103,7 @@ class KernelRow:
     ci_relative: float | None = None
     samples: int | None = None
     converged: bool | None = None
+    interruptions: float | None = None
     min_ms: float | None = None
     p10_ms: float | None = None
     p90_ms: float | None = None

@@ -18,6 +18,8 @@ from walltime.problems import BadInput
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")
+VARIABLES = (*_TORCHRUN, *_SLURM)
+"""Environment variables that tell a process its place."""
 _TIMEOUT_S = 600
 
 

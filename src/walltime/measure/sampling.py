@@ -1,9 +1,9 @@
 """Timing one kernel: warm, with its data out of the caches, again and again until the time is known well enough.
 
-The time of a kernel is the median of samples. On a machine that does other things too, what disturbs a kernel only ever
-makes it slower, and a few such samples move a mean as far as they like but a median hardly. Its 95 % confidence interval
-comes from the order of the samples alone, without a law of their distribution: for n samples, those of ranks n/2 -+
-1.96 sqrt(n)/2.
+The time of a kernel is the median of samples. On a machine that does other things too, what disturbs a kernel only
+makes it slower, and a few such samples move a mean as far as they like but a median hardly. Its 95 % confidence
+interval comes from the order of the samples alone, without a law of their distribution: for n samples, those of ranks
+n/2 -+ 1.96 sqrt(n)/2.
 
 A sample is the mean of several launches where one is too short for the clock. Launches take their data from different
 places in turn (`calls`), of more bytes together than the cache holds: nothing has to be flushed in between.
@@ -12,7 +12,7 @@ places in turn (`calls`), of more bytes together than the cache holds: nothing h
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ Agree = Callable[[bool], bool]
 
 _Z = 1.96  # standard deviations of a normal distribution that hold 95 %
 _QUANTILES = (0.1, 0.9)
+_FEWEST = 6
+"""Samples that a 95 % interval of a median needs: of five, all are on one side of it in one case of sixteen."""
 _ROUND = 5
 """Samples between two looks at the interval: few, since the longest kernels take seconds."""
 _SHORTEST_SAMPLE_S = {"cuda": 2e-4, "cpu": 1e-4}
@@ -34,7 +36,11 @@ _SHORTEST_SAMPLE_S = {"cuda": 2e-4, "cpu": 1e-4}
 and the second keeps the loop around the launches below a hundredth."""
 _MOST_LAUNCHES = 256
 """Fewer than a GPU's queue holds, so that the host never waits for it inside a sample."""
+_BETWEEN_WAITS_S = 0.05
+"""A kernel that runs again and again is waited for so often: the gaps are a thousandth of the time."""
 _WARMUP_CALLS = 3
+_LONG_SHARE = 0.05
+"""A kernel that takes more of the time there is than this gets no further warm-up, which it hardly needs either."""
 _LAUNCH_CYCLES = 20_000
 """Clock cycles for which a GPU is kept busy for each launch that is queued behind: some ten microseconds."""
 
@@ -48,7 +54,7 @@ class Limits:
     target
         Half of the confidence interval over the median that is good enough.
     time_s
-        After which no more samples are taken, however well the time is known. [s]
+        After which no more samples are taken, however well the time is known; one is always taken. [s]
     min_samples, max_samples
         At least and at most.
     """
@@ -68,22 +74,26 @@ class Sample:
     time_s
         The median. [s]
     ci_relative
-        Half of its 95 % confidence interval over the median.
+        Half of its 95 % confidence interval over the median; None of fewer samples than have one.
     num_samples
         How many samples.
     converged
         Whether the interval was small enough before the time was up.
     min_s, p10_s, p90_s
         The least, and the 10th and 90th percentile. [s]
+    interruptions
+        How often the system gave a processor of this process to somebody else, for each sample; None where it does not
+        say. Much above nothing, the machine was busy with other work, and the time is that work's too.
     """
 
     time_s: float
-    ci_relative: float
+    ci_relative: float | None
     num_samples: int
     converged: bool
     min_s: float
     p10_s: float
     p90_s: float
+    interruptions: float | None = None
 
 
 def median_interval(samples: Sequence[float]) -> tuple[float, float]:
@@ -105,9 +115,9 @@ def summary(samples: Sequence[float], target: float) -> Sample:
     """Return what samples say. [s]"""
     median = float(np.median(samples))
     low, high = median_interval(samples)
-    ci = max(high - median, median - low) / median
+    ci = max(high - median, median - low) / median if len(samples) >= _FEWEST else None
     p10, p90 = (float(value) for value in np.quantile(samples, _QUANTILES))
-    return Sample(median, ci, len(samples), ci <= target, min(samples), p10, p90)
+    return Sample(median, ci, len(samples), ci is not None and ci <= target, min(samples), p10, p90)
 
 
 def sample(calls: Sequence[Call], device: Device, limits: Limits, agree: Agree = bool) -> Sample:
@@ -125,11 +135,11 @@ def sample(calls: Sequence[Call], device: Device, limits: Limits, agree: Agree =
         Asked after each round whether to stop, so that processes that measure together do as many.
     """
     turn = _Turn(calls)
-    clock = _cuda_clock(device) if device.kind == "cuda" else _host_clock
-    for _ in range(_WARMUP_CALLS):
-        turn.launch(1)
-    first_s = clock(turn, 1)
-    launches = _launches(min(first_s, clock(turn, 1)), device)
+    clock = _cuda_clock() if device.kind == "cuda" else _host_clock
+    once_s = clock(turn, 1)
+    for _ in range(_WARMUP_CALLS if once_s < limits.time_s * _LONG_SHARE else 0):
+        once_s = min(once_s, clock(turn, 1))
+    launches = _launches(once_s, device)
     return _rounds(lambda: clock(turn, launches) / launches, limits, agree)
 
 
@@ -155,14 +165,25 @@ def _launches(time_s: float, device: Device) -> int:
 def _rounds(take: Callable[[], float], limits: Limits, agree: Agree) -> Sample:
     """Take samples until everybody has enough, or the time or the most samples are over for anybody."""
     samples: list[float] = []
-    started = time.perf_counter()
+    started, before = time.perf_counter(), _interruptions()
     while True:
-        samples += [take() for _ in range(_ROUND)]
+        samples += [take() for _ in range(_ROUND if samples else 1)]
         found = summary(samples, limits.target)
         over = time.perf_counter() - started >= limits.time_s or len(samples) >= limits.max_samples
         enough = len(samples) >= limits.min_samples and found.converged
         if agree(over or enough):
-            return found
+            after = _interruptions()
+            rate = None if after is None or before is None else (after - before) / len(samples)
+            return replace(found, interruptions=rate)
+
+
+def _interruptions() -> int | None:
+    """Return how often the threads of this process had to give way so far."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def _host_clock(turn: _Turn, launches: int) -> float:
@@ -171,7 +192,7 @@ def _host_clock(turn: _Turn, launches: int) -> float:
     return time.perf_counter() - started
 
 
-def _cuda_clock(device: Device) -> Callable[[_Turn, int], float]:
+def _cuda_clock() -> Callable[[_Turn, int], float]:
     """Return a clock of events on the GPU.
 
     The GPU is first given idle work, behind which the launches queue up: what is timed is then one kernel after
@@ -206,11 +227,22 @@ def launch_time_s(call: Call, device: Device, limits: Limits, agree: Agree = boo
     return _rounds(take, limits, agree)
 
 
-def hold(calls: Sequence[Call], device: Device, time_s: float) -> None:
-    """Launch a kernel again and again for a while, so that power and clocks settle where it holds them."""
+def hold(calls: Sequence[Call], device: Device, time_s: float, once_s: float) -> None:
+    """Launch a kernel again and again for a while, so that power and clocks settle where it holds them.
+
+    Parameters
+    ----------
+    calls, device
+        As `sample`.
+    time_s
+        How long. [s]
+    once_s
+        What one launch takes, so that a GPU is waited for rarely, and not for long. [s]
+    """
     turn = _Turn(calls)
+    launches = max(1, min(_MOST_LAUNCHES, round(_BETWEEN_WAITS_S / max(once_s, 1e-9))))
     started = time.perf_counter()
     while time.perf_counter() - started < time_s:
-        turn.launch(len(calls))
+        turn.launch(launches)
         if device.kind == "cuda":
             torch_module().cuda.synchronize()

@@ -1,0 +1,83 @@
+"""Measured kernels of one machine as tables that the fits take."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from walltime.arrays import Floats
+from walltime.calibrate.machine.attention import AttentionRows
+from walltime.calibrate.machine.memory import MemoryRows
+from walltime.calibrate.matmul import FITTED_SOURCE, Rows
+from walltime.measure.kernel_rows import ATTENTION_BACKWARD, ATTENTION_FORWARD, GEMM, LAUNCH, MEMORY_OPS, OK, KernelRow
+
+WORD_BYTES: Mapping[str, float] = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "fp32": 4.0, "tf32": 4.0, "fp64": 8.0}
+"""Bytes of a number of a factor."""
+_LEAST_OUT_BYTES = 2.0
+"""Products of eight-bit factors are written in 16 bits."""
+_TERA = 1e12
+_BACKENDS = {"cudnn": "cudnn"}
+_ATTENTION = "flash-attention-2"
+"""What the catalog calls the kernel that PyTorch's attention runs by default, on processors too."""
+_UNFUSED = ("math", "unfused")
+
+
+def matmul_tables(rows: Sequence[KernelRow]) -> dict[str, Rows]:
+    """Return the measured products of each precision."""
+    found: dict[str, list[tuple[float, ...]]] = {}
+    for row in rows:
+        if row.op == GEMM and _is_ok(row) and row.m and row.n and row.k and row.dtype in WORD_BYTES:
+            time_s = row.time_s or (2.0 * row.m * row.n * row.k * (row.groups or 1) / ((row.tflops or 0) * _TERA or 1))
+            out_bytes = max(WORD_BYTES[row.dtype], _LEAST_OUT_BYTES)
+            found.setdefault(row.dtype, []).append((row.m, row.n, row.k, row.groups or 1, out_bytes, time_s))
+    return {precision: Rows(*np.array(table, dtype=float).T) for precision, table in sorted(found.items())}
+
+
+def with_cast(rows: Sequence[KernelRow]) -> bool:
+    """Return whether eight-bit products include the cast of their first factor, as one published source has them."""
+    return any(row.source_id == FITTED_SOURCE for row in rows)
+
+
+def attention_tables(rows: Sequence[KernelRow]) -> dict[tuple[str, str], dict[str, AttentionRows]]:
+    """Return measured attention by (kernel of the catalog, precision) and pass: ``forward``, ``backward``."""
+    found: dict[tuple[str, str], dict[str, list[KernelRow]]] = {}
+    for row in rows:
+        if row.op in (ATTENTION_FORWARD, ATTENTION_BACKWARD) and _is_ok(row) and row.backend not in _UNFUSED:
+            key = (_BACKENDS.get(row.backend, _ATTENTION), row.dtype)
+            found.setdefault(key, {}).setdefault(row.op.removeprefix("attention_"), []).append(row)
+    return {key: {name: _attention(some) for name, some in passes.items()} for key, passes in sorted(found.items())}
+
+
+def _attention(rows: Sequence[KernelRow]) -> AttentionRows:
+    def column(values: list[float]) -> Floats:
+        return np.array(values, dtype=float)
+
+    return AttentionRows(
+        num_heads=column([(row.batch or 1) * (row.n_heads or 1) for row in rows]),
+        q_len=column([row.seq_len or 1 for row in rows]),
+        head_dim=column([row.qk_head_dim or 1 for row in rows]),
+        value_dim=column([row.v_head_dim or row.qk_head_dim or 1 for row in rows]),
+        causal=np.array([row.causal is not False for row in rows]),
+        time_s=column([row.time_s or np.nan for row in rows]),
+    )
+
+
+def memory_table(rows: Sequence[KernelRow]) -> MemoryRows | None:
+    """Return the measured memory-bound kernels, None if there are none."""
+    used = [row for row in rows if row.op in MEMORY_OPS and _is_ok(row) and row.num_bytes and row.time_s]
+    if not used:
+        return None
+    return MemoryRows(
+        op=np.array([row.op for row in used]),
+        num_bytes=np.array([float(row.num_bytes or 0) for row in used]),
+        time_s=np.array([row.time_s or 0.0 for row in used]),
+    )
+
+
+def launch_s(rows: Sequence[KernelRow]) -> float | None:
+    """Return the median time of an empty kernel, None if none was measured. [s]"""
+    times_s = [row.time_s for row in rows if row.op == LAUNCH and _is_ok(row) and row.time_s]
+    return float(np.median(times_s)) if times_s else None
+
+
+def _is_ok(row: KernelRow) -> bool:
+    return row.status in ("", OK) and bool(row.time_s or row.tflops)

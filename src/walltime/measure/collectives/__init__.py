@@ -1,0 +1,1 @@
+"""Collectives between processes: how long they take, by size and group."""

@@ -1,0 +1,209 @@
+"""Calibrating machines whose numbers are known: each part is recovered, and the file is the machine everywhere."""
+
+import json
+
+import numpy as np
+import pytest
+from tests.calibrate import synthetic
+
+from walltime import hardware
+from walltime.calibrate.machine.fit import calibrate
+from walltime.calibrate.machine.quality import Holdout
+from walltime.calibrate.machine.rows import read_machine
+from walltime.catalog.calibrations import registered
+from walltime.engines.calibration import Calibration, calibration
+from walltime.problems import BadInput
+from walltime.validate.cases import read_cases
+from walltime.validate.predict import batch_step, case_batches
+
+HALVES = Holdout(2, 0)
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("WALLTIME_CALIBRATIONS", str(tmp_path / "calibrations"))
+
+
+def calibrated(folder, *tables, gpu=None, holdout=HALVES):
+    """The calibration of these rows."""
+    paths = []
+    for i, table in enumerate(tables):
+        paths.append(folder / f"rows-{i}.csv")
+        paths[-1].write_text(synthetic.csv_of(table), encoding="utf-8")
+    return calibrate(read_machine(paths, gpu), "my-cpu", holdout, "walltime calibrate").record
+
+
+def quality(record):
+    return {each.part: each for each in record.quality}
+
+
+def test_kernels_of_a_processor_are_recovered(tmp_path):
+    record = calibrated(tmp_path, synthetic.kernel_rows())
+    found = quality(record)
+    assert record.based_on == ""
+    for part in ("matmul.fp32", "attention.forward", "attention.backward"):
+        assert found[part].median_error < 0.03
+        assert found[part].held_out_median_error < 0.06
+    assert found["memory-bound"].median_error < 0.08  # its cache and its memory are one number
+    fp32 = record.kernels.matmul["fp32"]
+    peak = record.accelerator.peak_flop_per_s["fp32"]
+    assert peak.value * fp32.values["max_efficiency"] == pytest.approx(synthetic.CPU_PEAK * 0.9, rel=0.05)
+    assert peak.source == fp32.source == "my-cpu"
+    assert fp32.low["half_k"] <= fp32.values["half_k"] <= fp32.high["half_k"]
+
+
+def test_collectives_of_a_node_are_recovered(tmp_path):
+    record = calibrated(tmp_path, synthetic.kernel_rows(), synthetic.collective_rows())
+    (level,), (block,) = record.network.level, record.links.level
+    assert level.size is None
+    assert level.bytes_per_s.kind == "measured"
+    ring = level.bytes_per_s.value * block.values["efficiency"]
+    assert ring == pytest.approx(0.95 * synthetic.CPU_LINK.bytes_per_s, rel=0.15)
+    assert block.values["start_s"] == pytest.approx(synthetic.CPU_LINK.start_s, rel=0.3)
+    for part, each in quality(record).items():
+        if part.endswith("(node)"):
+            assert each.median_error < 0.05, part
+            assert each.held_out_median_error < 0.1, part
+    assert {part for part in quality(record) if part.endswith("(node)")} == {
+        f"{name} (node)" for name in (*synthetic.COLLECTIVES, "sendrecv")
+    }
+
+
+def steps_of(folder, rows):
+    """Training rows with the times that a machine of known numbers takes."""
+    draft = calibrated(folder, synthetic.kernel_rows(), synthetic.collective_rows())
+    path = folder / "steps.csv"
+    path.write_text(synthetic.csv_of(rows), encoding="utf-8")
+    with registered(draft):
+        cases, skipped = read_cases([path], on=draft)
+        assert not skipped
+        times_s = np.empty(len(cases))
+        for batch in case_batches(cases):
+            known = calibration(batch.cluster, batch.stack.id)
+            numbers = Calibration(batch.cluster, known.links, known.kernels, synthetic.CHIP, synthetic.STACK)
+            times_s[batch.index] = batch_step(batch, numbers).time_s
+    return [row | {"step_time_s": repr(float(time_s))} for row, time_s in zip(rows, times_s, strict=True)]
+
+
+def test_training_steps_of_a_processor_are_recovered(tmp_path):
+    steps = steps_of(tmp_path, synthetic.training_rows())
+    record = calibrated(tmp_path, synthetic.kernel_rows(), synthetic.collective_rows(), steps)
+    found = quality(record)["step time"]
+    assert found.rows == len(steps)
+    assert found.median_error < 0.02
+    assert found.held_out_median_error < 0.04
+    assert found.median_error_before is None
+    stack = record.stack["pytorch"]
+    for name in ("kernel_gap_s", "step_s", "microbatch_s"):
+        assert name not in stack.estimated
+        assert stack.low[name] / 1.2 <= getattr(synthetic.STACK, name) <= stack.high[name] * 1.2
+    assert "overlap_ep" in stack.estimated
+    assert "sustained_8bit" in record.chip.estimated
+
+
+def test_half_of_the_steps_predict_the_other_half(tmp_path):
+    steps = steps_of(tmp_path, synthetic.training_rows())
+    record = calibrated(tmp_path, synthetic.kernel_rows(), synthetic.collective_rows(), steps[::2])
+    path = tmp_path / "others.csv"
+    path.write_text(synthetic.csv_of(steps[1::2]), encoding="utf-8")
+    with registered(record):
+        cases, _ = read_cases([path], on=record)
+        errors = []
+        for batch in case_batches(cases):
+            predicted = batch_step(batch, calibration(batch.cluster, batch.stack.id)).time_s
+            errors += list(np.abs(predicted / [cases[i].step_time_s for i in batch.index] - 1))
+    assert np.median(errors) < 0.04
+
+
+def test_few_steps_move_little(tmp_path):
+    steps = steps_of(tmp_path, synthetic.training_rows()[:1])
+    record = calibrated(tmp_path, synthetic.kernel_rows(), synthetic.collective_rows(), steps)
+    stack = record.stack["pytorch"]
+    assert stack.rows == 1
+    assert {"tp_factor", "overlap_dp", "host_layer_s"} <= set(stack.estimated)
+    assert quality(record)["step time"].held_out_median_error is None
+
+
+def test_a_gpu_of_the_catalog_keeps_its_datasheet_and_what_rows_leave_open(tmp_path):
+    rows = [
+        {"gpu": "NVIDIA H100 80GB HBM3", "op": "gemm", "dtype": "bf16", "m": m, "n": n, "k": n, "source_id": "walltime",
+         "latency_ms": 2 * m * n * n / 6e14 * 1e3 + 4e-3}
+        for m in (256, 1024, 4096, 16384) for n in (1024, 4096, 8192)
+    ]  # fmt: skip
+    record = calibrated(tmp_path, rows)
+    assert record.based_on == "h100-sxm"
+    assert record.accelerator.aliases == ["NVIDIA H100 80GB HBM3"]
+    assert record.accelerator.peak_flop_per_s["bf16"].kind == "datasheet"
+    assert record.kernels.matmul["fp8"].source == "aiconfigurator2026"
+    assert record.kernels.matmul["bf16"].source == "my-cpu"
+    assert record.chip is None
+    assert record.stack == {}
+    assert record.draw is None
+    found = quality(record)["matmul.bf16"]
+    assert found.median_error_before > found.median_error
+    with registered(record):
+        assert hardware.cluster("my-cpu", 8).network.level_sizes == (8,)
+
+
+def test_power_is_fitted_where_it_was_measured(tmp_path):
+    limit_w, draws = 700.0, {"gemm": 0.8, "copy": 0.55, "launch": 0.15}
+    usual = {"gpu": "NVIDIA H100 80GB HBM3", "dtype": "bf16", "m": "", "n": "", "k": "", "num_bytes": ""}
+    shapes = {"gemm": {"m": 8192, "n": 8192, "k": 8192}, "copy": {"num_bytes": 2**32}, "launch": {}}
+    times_ms = {"gemm": 1.8, "copy": 1.6, "launch": 0.004}
+    rows = [
+        usual | {"op": op, "latency_ms": times_ms[op] * scale, "power_w": limit_w * draw} | shapes[op]
+        for op, draw in draws.items()
+        for scale in (1, 1.01, 1.02, 1.03, 1.04)
+    ]
+    record = calibrated(tmp_path, rows)
+    assert record.draw.compute_share.value == pytest.approx(0.8, rel=0.03)
+    assert record.draw.memory_bound_share.value == pytest.approx(0.55, rel=0.03)
+    assert record.draw.idle_share.value == pytest.approx(0.15, rel=0.03)
+    assert record.draw.communication_share is None
+    assert quality(record)["power"].median_error < 0.01
+
+
+def test_environments_are_kept_and_say_how_much_memory_there_is(tmp_path):
+    manifest = {"host_memory_bytes": 32e9, "ranks_per_node": 2, "num_threads": 1, "torch": "2.13.0", "driver": None}
+    (tmp_path / "environments.json").write_text(json.dumps({"abc": manifest, "other": {}}), encoding="utf-8")
+    record = calibrated(tmp_path, synthetic.kernel_rows(environment="abc"))
+    assert [each["id"] for each in record.origin.environments] == ["abc"]
+    assert record.accelerator.hbm_bytes.value == record.usable_bytes.value == 16e9
+    assert record.accelerator.num_sms.value == 1
+
+
+@pytest.mark.parametrize("content", ["not JSON", "[1, 2]", '"text"', "{}"])
+def test_environments_that_are_none_do_no_harm(tmp_path, content):
+    (tmp_path / "environments.json").write_text(content, encoding="utf-8")
+    assert calibrated(tmp_path, synthetic.kernel_rows(environment="abc")).origin.environments == []
+
+
+def test_no_rows_are_held_out_if_nobody_asks(tmp_path):
+    record = calibrated(tmp_path, synthetic.kernel_rows(), holdout=Holdout(0, 0))
+    assert all(each.held_out_median_error is None and each.held_out == "" for each in record.quality)
+
+
+def test_a_processor_needs_kernels(tmp_path):
+    with pytest.raises(BadInput, match=r"matmuls were not measured.*walltime measure gemm"):
+        calibrated(tmp_path, synthetic.training_rows())
+    only_matmuls = [row for row in synthetic.kernel_rows() if row["op"] == "gemm"]
+    with pytest.raises(BadInput, match="memory-bound kernels were not measured"):
+        calibrated(tmp_path, only_matmuls)
+
+
+def test_rows_of_several_accelerators_need_a_choice(tmp_path):
+    tables = synthetic.kernel_rows(), synthetic.kernel_rows(gpu="NVIDIA A100-SXM4-80GB")
+    with pytest.raises(BadInput, match=r"rows of 2 accelerators.*--gpu"):
+        calibrated(tmp_path, *tables)
+    with pytest.raises(BadInput, match="unknown --gpu 'h200'"):
+        calibrated(tmp_path, *tables, gpu="h200")
+    for gpu in ("a100-sxm-80gb", "nvidia a100-sxm4-80gb"):
+        assert calibrated(tmp_path, *tables, gpu=gpu).based_on == "a100-sxm-80gb"
+    assert calibrated(tmp_path, *tables, gpu=synthetic.CPU_NAME).based_on == ""
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    path = tmp_path / "other.csv"
+    path.write_text("a,b\n1,2\n", encoding="utf-8")
+    with pytest.raises(BadInput, match="its header is of no measured rows"):
+        read_machine([path])
