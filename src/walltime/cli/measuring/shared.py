@@ -14,6 +14,7 @@ from walltime.measure.devices import DeviceKind
 from walltime.measure.ranks import launch_command, place
 from walltime.measure.requirements import torch_module
 from walltime.problems import BadInput, MissingExtra, NegativeAnswer, Problem
+from walltime.signals import terminable
 from walltime.units import parse_quantity
 
 _LAUNCHERS = ("RANK", "SLURM_PROCID")
@@ -86,7 +87,7 @@ def run_locally(nproc: int, arguments: Sequence[str], kind: str) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     environment = {"OMP_NUM_THREADS": str(max(1, cores // nproc)), **os.environ}
     sys.stdout.flush()
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+    with terminable(), tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         command = launch_command(nproc, [*arguments, "--device", kind])
         process = subprocess.Popen(command, env=environment, stderr=errors)
         try:

@@ -86,9 +86,7 @@ def _with_layers(model: Transformer, count: int) -> Transformer:
     sliding = round(model.num_sliding_layers * count / model.num_layers)
     dense = min(model.num_dense_layers, count - 1 if model.num_dense_layers < model.num_layers else count)
     window = model.sliding_window if sliding else 0
-    return replace(
-        model, num_layers=count, num_sliding_layers=sliding, sliding_window=window, num_dense_layers=dense
-    )
+    return replace(model, num_layers=count, num_sliding_layers=sliding, sliding_window=window, num_dense_layers=dense)
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -155,5 +153,6 @@ def _batch(values: Mapping[str, Any], plan: Plan, notes: list[str]) -> int:
     if given is not None:
         return whole(given, "batch", LARGEST_SIZE)
     least = plan.dp * plan.micro_batch * plan.pp
-    notes.append(f"batch is not given: {format_count(least)} sequence{'s' if least > 1 else ''} a step, the fewest that fill the plan")
+    shown = f"{format_count(least)} sequence{'s' if least > 1 else ''}"
+    notes.append(f"batch is not given: {shown} a step, the fewest that fill the plan")
     return least
