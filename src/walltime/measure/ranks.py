@@ -61,8 +61,18 @@ def place(environment: Mapping[str, str] = os.environ) -> Place:
     """
     for names in (_TORCHRUN, _SLURM):
         if names[0] in environment and names[1] in environment:
-            return _place([_count(environment, name) for name in names])
+            counts = [_count(environment, name) for name in names]
+            return _place(counts if counts[-1] else [*counts[:-1], _tasks_per_node(environment, counts[1] or 1)])
     return Place()
+
+
+def _tasks_per_node(environment: Mapping[str, str], num_ranks: int) -> int | None:
+    """Return the processes of each node where Slurm says only how many nodes there are."""
+    for name in ("SLURM_STEP_NUM_NODES", "SLURM_NNODES"):
+        num_nodes = _count(environment, name)
+        if num_nodes and num_ranks % num_nodes == 0:
+            return num_ranks // num_nodes
+    return None
 
 
 def _place(counts: Sequence[int | None]) -> Place:
