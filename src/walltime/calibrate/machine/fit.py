@@ -17,6 +17,7 @@ from walltime.calibrate.machine.power import fit_power
 from walltime.calibrate.machine.processor import large_matmuls, memory_share, processor_efficiency, processor_record
 from walltime.calibrate.machine.quality import Holdout, RowsFit, quality_of
 from walltime.calibrate.machine.rows import MachineRows, training_rows
+from walltime.calibrate.machine.toml import without_empty
 from walltime.calibrate.machine.training import TrainingFit, before_errors, fit_training, machine_cases
 from walltime.catalog import AcceleratorRecord, ClusterRecord, EfficiencyRecord, Number, data_version
 from walltime.catalog.calibrations import CalibrationRecord, Origin, registered
@@ -101,7 +102,7 @@ def _origin(rows: MachineRows, holdout: Holdout, command: str) -> Origin:
         data_version=data_version(),
         seed=holdout.seed,
         files=list(rows.files),
-        environments=[dict(each) for each in rows.environments],
+        environments=[without_empty(each) for each in rows.environments],
     )
 
 
