@@ -162,6 +162,21 @@ def test_power_is_fitted_where_it_was_measured(tmp_path):
     assert quality(record)["power"].median_error < 0.01
 
 
+def test_power_of_training_steps_is_shared_out_over_their_parts(tmp_path):
+    llama = {"n_layers": 32, "d_model": 4096, "d_ff": 14336, "n_heads": 32, "n_kv_heads": 8, "vocab": 128256}
+    usual = {"model_name": "Llama-3.1-8B", "gpu": "H100-SXM-80GB", "gpus_per_node": 8, "n_gpus": 8, "tp": 1, "pp": 1}
+    usual |= llama | {"dp": 8, "sharding": "zero3", "precision": "bf16", "framework": "torchtitan", "notes": ""}
+    usual |= {"activation_recompute": "selective", "seq_len": 8192, "global_batch_seqs": 8, "micro_batch": 1}
+    rows = [usual | {"step_time_s": 1.3 + 0.01 * i, "power_w": 610} for i in range(6)]
+    record = calibrated(tmp_path, rows)
+    assert record.based_on == "h100-sxm"
+    found = quality(record)
+    assert found["step time"].median_error_before > found["step time"].median_error
+    assert found["power"].rows == 6
+    assert found["power"].median_error < found["power"].median_error_before
+    assert record.draw.communication_share is None
+
+
 def test_environments_are_kept_and_say_how_much_memory_there_is(tmp_path):
     manifest = {"host_memory_bytes": 32e9, "ranks_per_node": 2, "num_threads": 1, "torch": "2.13.0", "driver": None}
     (tmp_path / "environments.json").write_text(json.dumps({"abc": manifest, "other": {}}), encoding="utf-8")
