@@ -152,8 +152,9 @@ class CalibrationRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
     @property
     def version(self) -> str:
-        """A short hash of everything in it, so that a result says which numbers it stands on."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:12]
+        """A short hash of everything in it but its id, so that a result says which numbers it stands on."""
+        as_read = msgspec.convert(msgspec.to_builtins(self.called("")), CalibrationRecord)
+        return hashlib.sha256(msgspec.json.encode(as_read)).hexdigest()[:12]
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -17,7 +17,6 @@ import msgspec
 from walltime.catalog.calibration_checks import check_calibration
 from walltime.catalog.calibration_record import CalibrationRecord, Origin, Quality, RowsFile
 from walltime.catalog.loader import DATASHEET, IN_CALIBRATIONS, data_root, parameter_set, plain_words, toml_content
-from walltime.catalog.schema import AcceleratorRecord, ClusterRecord, NetworkRecord
 from walltime.problems import BadInput
 from walltime.units import shortened
 
@@ -216,9 +215,7 @@ def check_calibration_id(calibration_id: str) -> None:
     """
     if not _ID.fullmatch(calibration_id):
         raise BadInput(f"id={shortened(calibration_id)}: {_ID_IN_WORDS}, for example my-cluster.")
-    numbers = parameter_set(DATASHEET)
-    own = (numbers.find_own(ClusterRecord, calibration_id), numbers.find_own(AcceleratorRecord, calibration_id))
-    if any((*own, numbers.find_own(NetworkRecord, calibration_id))):
+    if parameter_set(DATASHEET).knows(calibration_id):
         raise BadInput(f"id={calibration_id!r} is the catalog's. Valid: another name, for example my-{calibration_id}.")
 
 

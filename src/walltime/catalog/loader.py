@@ -146,7 +146,22 @@ class ParameterSet:
         Beside the datasheets stand calibrations: what is not of the catalog may be a machine that somebody measured.
         """
         found = self.find_own(kind, name)
-        return self._calibrated(kind, name) if found is None and self._has_calibrations(kind) else found
+        if found is not None or not self._has_calibrations(kind) or self.knows(name):
+            return found
+        from walltime.catalog.calibrations import calibration_called  # which needs this module
+
+        own = calibration_called(name)
+        return None if own is None else getattr(own, IN_CALIBRATIONS[kind])
+
+    def knows(self, name: str) -> bool:
+        """Whether an accelerator, a cluster or a network of the set has this id, alias or full name."""
+        return name.strip().lower() in self._known
+
+    @functools.cached_property
+    def _known(self) -> frozenset[str]:
+        machines = (*self.all(AcceleratorRecord), *self.all(ClusterRecord))
+        labels = [label for record in machines for label in _labels(record)]
+        return frozenset(label.lower() for label in (*labels, *self.ids(NetworkRecord)))
 
     def find_own(self, kind: type[R], name: str) -> R | None:
         """Return the record as `find` does, but of no calibration."""
@@ -169,12 +184,6 @@ class ParameterSet:
 
     def _has_calibrations(self, kind: type[R]) -> bool:
         return self.name == DATASHEET and kind in IN_CALIBRATIONS
-
-    def _calibrated(self, kind: type[R], name: str) -> R | None:
-        from walltime.catalog.calibrations import calibration_called  # which needs this module
-
-        found = calibration_called(name)
-        return None if found is None else getattr(found, IN_CALIBRATIONS[kind])
 
     @functools.cache  # noqa: B019  (parameter sets live as long as the process)
     def _load(self, kind: type[R], name: str) -> R:

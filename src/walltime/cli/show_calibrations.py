@@ -55,7 +55,7 @@ def calibration_details(name: str) -> list[Row]:
 def _rows(own: CalibrationRecord) -> Iterator[Row]:
     origin = own.origin
     said = {"id": own.id, "name": own.name, "based_on": own.based_on or "no accelerator of the catalog"}
-    said |= {"version": own.version, "measured until": origin.date.isoformat(), "made by": origin.command}
+    said |= {"version": own.version, "fitted on": origin.date.isoformat(), "made by": origin.command}
     said |= {"with": f"walltime {origin.walltime}, data {origin.data_version}, seed {origin.seed}"}
     yield from ({"number": number, "value": value} for number, value in said.items())
     for place, file in enumerate(origin.files):

@@ -9,7 +9,7 @@ import msgspec
 
 from walltime import api
 from walltime.catalog import DATASHEET, ModelRecord, parameter_set
-from walltime.catalog.calibrations import calibrations
+from walltime.catalog.calibrations import CALIBRATION, calibrations
 from walltime.catalog.fitted import (
     FittedBlock,
     fitted_ids,
@@ -133,7 +133,9 @@ def details(kind: str, label: str) -> list[Row]:
     found = {name.lower(): blocks for name, blocks in _FITTED[kind]().items()}
     blocks = found.get(label.strip().lower(), {})
     rows = [_plain("id", label.strip().lower(), kind)] if blocks else []
-    return rows + [row for part, block in blocks.items() for row in _block_details(kind, part, block)]
+    rows += [row for part, block in blocks.items() for row in _block_details(kind, part, block)]
+    is_own = any(own.id.lower() == label.strip().lower() for own in calibrations())
+    return [row | {"parameters": CALIBRATION} for row in rows] if is_own else rows
 
 
 def _labels(record: StackRecord) -> list[str]:

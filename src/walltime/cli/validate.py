@@ -61,6 +61,8 @@ def command(
     """
     paths, others = _training_rows(list(dict.fromkeys(files)) or shipped_files())
     _check_targets(csv_path, html_path, paths)
+    if on is not None and leave_one_source_out:
+        raise BadInput("--leave-one-source-out fits the catalog's numbers, not a calibration's. Valid: without --on.")
     own = None if on is None else _calibration(on)
     cases, skipped = read_cases(paths, strict=strict, on=own)
     found = validate(cases, skipped)

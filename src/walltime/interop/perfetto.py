@@ -11,6 +11,7 @@ from typing import Any
 
 from walltime import __version__
 from walltime.catalog import data_version
+from walltime.catalog.calibrations import calibration_record
 from walltime.engines.simulated_step import STREAMS, TimelineEvent
 from walltime.engines.timeline import Timeline
 
@@ -114,11 +115,12 @@ def _args(event: TimelineEvent, timeline: Timeline) -> dict[str, Any]:
 
 
 def _other_data(timeline: Timeline, command: str) -> dict[str, Any]:
-    training = timeline.training
+    training, own = timeline.training, calibration_record(timeline.cluster.accelerator.id)
     return {
         "command": command,
         "walltime": __version__,
         "data_version": data_version(),
+        **({} if own is None else {"calibration": own.identity}),
         "model": training.model.name,
         "batch_seqs": training.batch_seqs,
         "seq_len": training.seq_len,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from walltime.catalog.calibrations import kin_of
 from walltime.planner.reasons import Elasticity
 from walltime.planner.scaling import Curve, ScalePoint, Scaling
 from walltime.report.scale_words import gpus, scale_words
@@ -99,7 +100,7 @@ def _row(curve: Curve, point: ScalePoint, *, mark: bool) -> list[str]:
 def _measured(curve: Curve) -> list[str]:
     """Say whether utilisation is beyond what was ever measured, or whether nothing was."""
     beyond = [point for point in curve.possible if point.exceeds_measured]
-    chip, most = curve.cluster.accelerator.id, [point.measured_ceiling_utilization or 0.0 for point in beyond]
+    chip, most = kin_of(curve.cluster.accelerator.id), [point.measured_ceiling_utilization or 0.0 for point in beyond]
     said = [f"! more than was ever measured on {chip}: at most {max(most):.1%}"] if beyond else []
     unknown = [point for point in curve.possible if point.measured_ceiling_utilization is None and point.option]
     formats = dict.fromkeys(point.option.plan.precision for point in unknown if point.option)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from walltime.catalog.calibrations import kin_of
 from walltime.plan import Plan
 from walltime.planner import Answer, Option, Question
 from walltime.planner.answer import rejections
@@ -163,7 +164,7 @@ def _why(answer: Answer) -> str:
 def _fiction(one: Option, reasons: Reasons) -> list[str]:
     """Say whether utilisation is beyond what was ever measured, and what the nearest measured run reached."""
     ceiling, near = reasons.ceiling, [measured_utilization(near.case) for near in reasons.nearby[:1]]
-    chip, precision = one.cluster.accelerator.id, one.plan.precision
+    chip, precision = kin_of(one.cluster.accelerator.id), one.plan.precision
     if ceiling is None:
         return [f"  FLAG       no measured step on {chip} in {precision} is known here: nothing bounds this prediction"]
     case = ceiling.case
