@@ -8,6 +8,8 @@ LOCK_BIN := .venv-lock/bin
 PIP_FLAGS := -qq --disable-pip-version-check --no-input --root-user-action=ignore
 PIP_INSTALL := -m pip install $(PIP_FLAGS)
 LOCKED := --require-hashes -r
+# Not in the locks: its build, and what it takes along, differ by machine.
+TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -71,6 +73,8 @@ $(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/bin/python
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	@echo "installing requirements/dev.txt"
 	@$(BIN)/python $(PIP_INSTALL) $(LOCKED) requirements/dev.txt
+	@echo "installing $(TORCH)"
+	@$(BIN)/python $(PIP_INSTALL) $(TORCH)
 	@touch $@
 
 $(VENV)/.docs: requirements/docs.txt $(VENV)/.run

@@ -40,7 +40,18 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FRONT_DOORS = {"__init__", "__main__"}  # the public names, imported lazily, and `python -m walltime`
 USERS_OF_THE_PUBLIC_API = set(FLOORS[-1])
 
-EXTRAS = {"matplotlib", "scipy", "duckdb", "torch", "starlette", "uvicorn", "distributed", "sphinx"}
+EXTRAS = {
+    "matplotlib",
+    "scipy",
+    "duckdb",
+    "torch",
+    "pynvml",
+    "submitit",
+    "starlette",
+    "uvicorn",
+    "distributed",
+    "sphinx",
+}
 
 ROOMS_WITHOUT_CONSTANTS = ("physics", "engines", "limits")
 ALLOWED_FLOATS = {0.0, 0.5, 1.0, 2.0}

@@ -88,13 +88,18 @@ class Fit(NamedTuple):
 def read_rows(path: Path, source: str = FITTED_SOURCE, op: str = "gemm") -> dict[tuple[str, str], Rows]:
     """Rows of one source by (accelerator id, precision), of a file in the format of ``gemm.csv``."""
     with path.open(encoding="utf-8", newline="") as lines:
-        table = [row for row in csv.DictReader(lines) if row["source_id"] == source and _op(row) == op]
+        table = [row for row in csv.DictReader(lines) if row["source_id"] == source and _op(row) == op and _timed(row)]
     groups: dict[tuple[str, str], list[dict[str, str]]] = {}
     for row in table:
         groups.setdefault((ACCELERATORS[row["gpu"]], row["dtype"]), []).append(row)
     if not groups:
         raise BadInput(f"{path}: no {op!r} rows of source {source!r}")
     return {key: _columns(rows) for key, rows in groups.items()}
+
+
+def _timed(row: dict[str, str]) -> bool:
+    """Whether a row has a time: a shape that did not fit the memory has none."""
+    return bool(row["latency_ms"] or row["tflops"])
 
 
 def _op(row: dict[str, str]) -> str:

@@ -50,7 +50,7 @@ class KernelRow:
     efficiency_of_peak, peak_tflops_used
         Over the dense peak of the catalog's accelerator, where it has the device.
     power_w
-        Mean while the kernel ran again and again. [W]
+        Mean while the kernel ran again and again, of the first process's board. [W]
     notes
         What else there is to know, with the device's message where memory did not do.
     batch, seq_len, n_heads, n_kv_heads, qk_head_dim, v_head_dim, causal, backend

@@ -15,6 +15,8 @@ from walltime.problems import BadInput
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")
+VARIABLES = (*_TORCHRUN, *_SLURM)
+"""Environment variables that tell a process its place."""
 _TIMEOUT_S = 600
 
 
@@ -79,11 +81,10 @@ def _count(environment: Mapping[str, str], name: str) -> int | None:
 
 def launch_command(num_processes: int, arguments: Sequence[str]) -> list[str]:
     """Return the command that runs ``walltime`` with these arguments in several processes of this machine."""
-    program = ["-m", "walltime", *arguments]
     if num_processes == 1:
-        return [sys.executable, *program]
-    agent = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
-    return [sys.executable, *agent, *program]
+        return [sys.executable, "-m", "walltime", *arguments]
+    agent = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}", "-m"]
+    return [sys.executable, *agent, "--", "walltime", *arguments]  # what follows -- is no flag of torchrun's
 
 
 def _require_meeting_point(environment: Mapping[str, str]) -> None:

@@ -182,7 +182,9 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return _TRUE if value else _FALSE
-    return repr(value) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return repr(value)
+    return " ".join(value.splitlines()) if isinstance(value, str) else str(value)  # a row is a line
 
 
 def named(rows: Iterable[Any]) -> Iterator[dict[str, Any]]:

@@ -36,6 +36,8 @@ _SHORTEST_SAMPLE_S = {"cuda": 2e-4, "cpu": 1e-4}
 and the second keeps the loop around the launches below a hundredth."""
 _MOST_LAUNCHES = 256
 """Fewer than a GPU's queue holds, so that the host never waits for it inside a sample."""
+_BETWEEN_WAITS_S = 0.05
+"""A kernel that runs again and again is waited for so often: the gaps are a thousandth of the time."""
 _WARMUP_CALLS = 3
 _LONG_SHARE = 0.05
 """A kernel that takes more of the time there is than this gets no further warm-up, which it hardly needs either."""
@@ -225,11 +227,22 @@ def launch_time_s(call: Call, device: Device, limits: Limits, agree: Agree = boo
     return _rounds(take, limits, agree)
 
 
-def hold(calls: Sequence[Call], device: Device, time_s: float) -> None:
-    """Launch a kernel again and again for a while, so that power and clocks settle where it holds them."""
+def hold(calls: Sequence[Call], device: Device, time_s: float, once_s: float) -> None:
+    """Launch a kernel again and again for a while, so that power and clocks settle where it holds them.
+
+    Parameters
+    ----------
+    calls, device
+        As `sample`.
+    time_s
+        How long. [s]
+    once_s
+        What one launch takes, so that a GPU is waited for rarely, and not for long. [s]
+    """
     turn = _Turn(calls)
+    launches = max(1, min(_MOST_LAUNCHES, round(_BETWEEN_WAITS_S / max(once_s, 1e-9))))
     started = time.perf_counter()
     while time.perf_counter() - started < time_s:
-        turn.launch(len(calls))
+        turn.launch(launches)
         if device.kind == "cuda":
             torch_module().cuda.synchronize()

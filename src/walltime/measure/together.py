@@ -1,11 +1,15 @@
 """Processes that measure the same at the same time, and what they have to agree on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from walltime.measure.devices import Device
 from walltime.measure.ranks import Place
 from walltime.measure.requirements import torch_module
+from walltime.problems import Problem
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,25 @@ class Together:
         parts = [torch.empty_like(mine) for _ in range(self.where.num_ranks)]
         torch.distributed.all_gather(parts, mine)
         return [part.tolist() for part in parts]
+
+    def the_first_does(self, work: Callable[[], T]) -> T | None:
+        """Have the first process do something, and return what came of it there; None in the others.
+
+        Raises
+        ------
+        Problem
+            What the first process was told, in all of them, so that none waits for the others.
+        """
+        done, problem = None, None
+        if self.where.is_first:
+            try:
+                done = work()
+            except Problem as found:
+                problem = found
+        problem = self.the_firsts(problem)
+        if problem is not None:
+            raise problem
+        return done
 
     def the_firsts(self, value: Any) -> Any:
         """Return what the first process has; it must be picklable."""

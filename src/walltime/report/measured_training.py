@@ -28,7 +28,7 @@ def training_text(result: TrainResult) -> str:
     """Return what `walltime measure train` prints."""
     blocks = [_title(result)]
     if result.status == "oom":
-        blocks.append(f"out of memory: {result.message}" if result.message else "out of memory")
+        blocks.append(f"out of memory: {result.message}")
     else:
         blocks += [_times(result), _parts(result.parts), _memory(result)]
     return "\n\n".join(blocks)
@@ -38,7 +38,8 @@ def _title(result: TrainResult) -> str:
     request = result.request
     training, plan = request.training, request.plan
     size = format_si(float(num_parameters(training.model)), "", 3).strip()
-    batch = f"{format_count(training.batch_seqs)} sequences of {format_count(training.seq_len)} tokens"
+    plural = "s" if training.batch_seqs > 1 else ""
+    batch = f"{format_count(training.batch_seqs)} sequence{plural} of {format_count(training.seq_len)} tokens"
     compiled = ", compiled" if request.compiled else ""
     return (
         f"{request.model_id or training.model.name}, {training.model.num_layers} layers, {size} parameters, on "
@@ -93,7 +94,7 @@ def _parts(parts: StepParts | None) -> str:
     if parts is None:
         return f"where the time goes: {_NOT_MEASURED} (--profile-steps 0)"
     rows = [_row(name, length_s, parts.step_s) for name, length_s in _lengths(parts)]
-    title = f"where the time goes, of {parts.num_steps} profiled steps of {format_time(parts.step_s)}, mean over ranks"
+    title = f"where the time goes, mean of {parts.num_steps} profiled step{'s' if parts.num_steps > 1 else ''} of {format_time(parts.step_s)} and of ranks"
     return f"{title}\n{table(['part', 'time', 'share', ''], rows)}"
 
 

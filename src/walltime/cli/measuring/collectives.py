@@ -7,14 +7,13 @@ import click
 from walltime.cli.common import Progress, emit_json, json_option
 from walltime.cli.measuring.shared import (
     budget_s,
-    check_csv,
     check_devices,
     measuring_options,
     repeated,
     run_locally,
     to_be_started,
 )
-from walltime.measure.collective_rows import COLLECTIVES, WRONG
+from walltime.measure.collective_rows import COLLECTIVES, WRONG, collective_rows_file
 from walltime.measure.collectives.groups import GROUP_NAMES
 from walltime.measure.collectives.survey import (
     LEAST_BYTES,
@@ -78,10 +77,11 @@ def command(
         seed=seed,
         csv=csv_path,
     )
-    check_csv(csv_path)
     number = to_be_started(nproc)
     if number is not None:
         check_request(request, Place(0, number, 0, number))
+        if csv_path is not None:
+            collective_rows_file(csv_path)
         run_locally(number, ["measure", "collectives", *_arguments(request, as_json)], check_devices(kind, number))
         return
     where = place()

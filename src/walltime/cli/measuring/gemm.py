@@ -7,7 +7,6 @@ import click
 from walltime.cli.common import Progress, emit_json, json_option
 from walltime.cli.measuring.shared import (
     budget_s,
-    check_csv,
     check_devices,
     measuring_options,
     repeated,
@@ -15,6 +14,7 @@ from walltime.cli.measuring.shared import (
     to_be_started,
 )
 from walltime.measure.devices import DeviceKind, device
+from walltime.measure.kernel_rows import kernel_rows_file
 from walltime.measure.kernels.grid import KINDS
 from walltime.measure.kernels.survey import KernelRequest, KernelSurvey, check_precisions, survey
 from walltime.measure.ranks import Place, place
@@ -63,11 +63,12 @@ def command(
         seed=seed,
         csv=csv_path,
     )
-    check_csv(csv_path)
     number = to_be_started(nproc)
     if number is not None:
         found = check_devices(kind, number)
         check_precisions(precision, device(Place(), found))
+        if csv_path is not None:
+            kernel_rows_file(csv_path)
         run_locally(number, ["measure", "gemm", *_arguments(request, as_json)], found)
         return
     where = place()

@@ -14,6 +14,7 @@ from walltime.measure.devices import DeviceKind
 from walltime.measure.ranks import launch_command, place
 from walltime.measure.requirements import torch_module
 from walltime.problems import BadInput, MissingExtra, NegativeAnswer, Problem
+from walltime.signals import terminable
 from walltime.units import parse_quantity
 
 _LAUNCHERS = ("RANK", "SLURM_PROCID")
@@ -43,16 +44,6 @@ class MeasurementFailed(Problem):
 def budget_s(text: str | None) -> float | None:
     """Read a time budget [s]."""
     return None if text is None else parse_quantity(text, "seconds", "budget")
-
-
-def check_csv(path: Path | None) -> None:
-    """Refuse a place that no file can be written to, before anything is measured for it."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise BadInput(f"--csv {str(path)!r} is a folder. Valid: a file, for example {path / 'rows.csv'}.")
-    if not path.absolute().parent.is_dir():
-        raise BadInput(f"--csv {str(path)!r}: there is no folder {str(path.parent)!r}.")
 
 
 def to_be_started(nproc: int | None) -> int | None:
@@ -96,7 +87,7 @@ def run_locally(nproc: int, arguments: Sequence[str], kind: str) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     environment = {"OMP_NUM_THREADS": str(max(1, cores // nproc)), **os.environ}
     sys.stdout.flush()
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+    with terminable(), tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         command = launch_command(nproc, [*arguments, "--device", kind])
         process = subprocess.Popen(command, env=environment, stderr=errors)
         try:

@@ -15,7 +15,7 @@ from walltime.units import LARGEST_SIZE, format_count, shortened, whole, whole_i
 from walltime.workload import Training, Transformer
 from walltime.workload.catalog import transformer_from_dimensions
 
-_DEGREES = ("tp", "cp", "pp", "vpp", "micro_batch", "shard")
+_DEGREES = ("tp", "cp", "pp", "ep", "vpp", "micro_batch", "shard")
 _CHOICES = ("schedule", "sharding", "sequence_parallel", "reshard", "precision")
 _TRUTHS = {"true": True, "false": False}
 _KINDS = get_type_hints(Transformer)
@@ -85,7 +85,8 @@ def _with_layers(model: Transformer, count: int) -> Transformer:
     """Return the model with fewer layers, about the same share of them sliding; dense ones come first."""
     sliding = round(model.num_sliding_layers * count / model.num_layers)
     dense = min(model.num_dense_layers, count - 1 if model.num_dense_layers < model.num_layers else count)
-    return replace(model, num_layers=count, num_sliding_layers=sliding, num_dense_layers=dense)
+    window = model.sliding_window if sliding else 0
+    return replace(model, num_layers=count, num_sliding_layers=sliding, sliding_window=window, num_dense_layers=dense)
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -152,5 +153,7 @@ def _batch(values: Mapping[str, Any], plan: Plan, notes: list[str]) -> int:
     if given is not None:
         return whole(given, "batch", LARGEST_SIZE)
     least = plan.dp * plan.micro_batch * plan.pp
-    notes.append(f"batch is not given: {format_count(least)} sequences a step, the fewest that fill the plan")
+    notes.append(
+        f"batch is not given: {format_count(least)} sequence{'s' if least > 1 else ''} a step, the fewest that fill the plan"
+    )
     return least

@@ -4,6 +4,7 @@ A time is the mean of many calls one after another, as nccl-tests take it, of th
 it is. Calls go through PyTorch: what its host side costs is in the time of small messages.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +20,11 @@ from walltime.measure.requirements import torch_module
 from walltime.measure.together import Together
 
 _WARMUP_CALLS = 2
-_LEAST_CALLS, _MOST_CALLS = 3, 200
+_LEAST_CALLS, _MOST_CALLS = 1, 200
 _REPETITIONS = 3
 """Of the calls, each of which is timed as a whole: the fastest and the slowest are kept beside the mean."""
+_STRIDE = 4
+"""Sizes of a ladder that are measured first are so many steps apart: if the time does not do, they span it."""
 _CHECKED_BYTES = 2**24
 """Results up to this size are checked: what makes them wrong does so in small ones too, and looking takes memory."""
 _COPIES = 2
@@ -82,8 +85,8 @@ def _asked(common: CollectiveRow, shape: Shape, collective: str, size: int, dtyp
 def measure(todo: Sequence[Ladder], together: Together, budget_s: float) -> Iterator[CollectiveRow]:
     """Yield the points measured, until the budget is spent; all processes get the same rows.
 
-    A ladder ends where memory does not do, where a result is wrong, or where its share of the time is spent: the sizes
-    that are left are not measured.
+    The budget is shared by the ladders. Where memory does not do or a result is wrong, larger sizes are not tried;
+    where a ladder's share of the time is spent, the sizes between those that were measured are left out.
     """
     started = time.perf_counter()
     rings: dict[Shape, Ring] = {}
@@ -96,6 +99,11 @@ def measure(todo: Sequence[Ladder], together: Together, budget_s: float) -> Iter
         yield from _climbed(ladder, rings[ladder.shape], together, left_s / (len(todo) - number))
 
 
+def spread(points: Sequence[CollectiveRow]) -> list[CollectiveRow]:
+    """Return sizes in the order in which they are measured: every fourth up to the largest, then those between."""
+    return [point for start in range(_STRIDE) for point in points[(len(points) - 1 - start) % _STRIDE :: _STRIDE]]
+
+
 def _ring(shape: Shape, together: Together) -> Ring:
     rank = together.where.rank
     ranks = shape.ranks(rank)
@@ -104,15 +112,19 @@ def _ring(shape: Shape, together: Together) -> Ring:
 
 def _climbed(ladder: Ladder, ring: Ring, together: Together, share_s: float) -> Iterator[CollectiveRow]:
     started = time.perf_counter()
-    for number, point in enumerate(ladder.points):
+    too_large = math.inf
+    for number, point in enumerate(spread(ladder.points)):
         left_s = share_s - together.largest(time.perf_counter() - started)
         if left_s <= 0:
             return
+        size = point.size_bytes or 0
+        if size >= too_large:
+            continue
         steps_left = len(ladder.points) - number
         row = _measured(point, ring, together, min(_MOST_POINT_S, max(_LEAST_POINT_S, left_s / steps_left)))
         yield row
         if row.time_s is None:
-            return
+            too_large = size
 
 
 def _measured(point: CollectiveRow, ring: Ring, together: Together, time_s: float) -> CollectiveRow:
@@ -150,6 +162,8 @@ def _prepared(point: CollectiveRow, ring: Ring, together: Together) -> tuple[Ope
     if problem:
         return None, problem
     try:
+        if together.device.kind == "cuda":
+            torch_module().cuda.empty_cache()  # smaller buffers do not make room for larger ones by themselves
         return operation(point.collective, size, point.dtype, ring, together.device.torch_name), None
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

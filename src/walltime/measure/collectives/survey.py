@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from walltime.measure.collectives.groups import chosen, shapes
 from walltime.measure.collectives.operations import WORD_BYTES, sizes
 from walltime.measure.collectives.run import Ladder, ladders, library, measure, settings
 from walltime.measure.devices import Device
-from walltime.measure.environment import environment, environments_file, keep_environment
+from walltime.measure.environment import environment
+from walltime.measure.kept import kept
 from walltime.measure.ranks import Place, process_group
 from walltime.measure.requirements import torch_module
 from walltime.measure.together import Together
@@ -124,7 +126,10 @@ def survey(
     with process_group(where, device.kind):
         together = Together(where, device)
         manifest = together.the_firsts(environment(device, where, request.seed))
-        keep, known = _file(request.csv, manifest) if where.is_first else (_forget, set())
+        opened = together.the_first_does(
+            partial(kept, request.csv, collective_rows_file, read_collective_rows, manifest)
+        )
+        keep, known = opened or (None, set())
         known = together.the_firsts(known)
         grid = _grid(request, together, manifest)
         todo = [replace(ladder, points=[row for row in ladder.points if row.point not in known]) for ladder in grid]
@@ -134,7 +139,8 @@ def survey(
         for row in measure(
             [ladder for ladder in todo if ladder.points], together, request.budget_s or BUDGET_S[device.kind]
         ):
-            keep([row])
+            if keep is not None:
+                keep([row])
             rows.append(row)
             if progress is not None:
                 progress(len(rows), wanted)
@@ -159,17 +165,3 @@ def _grid(request: CollectiveRequest, together: Together, manifest: dict[str, An
     wanted = sizes(request.least_bytes, most, request.factor)
     dtype = request.dtype or USUAL_DTYPE[kind]
     return ladders(chosen(shapes(where), request.groups), request.collectives, wanted, dtype, common)
-
-
-def _forget(_rows: Sequence[CollectiveRow]) -> None:
-    """Keep nothing."""
-
-
-def _file(path: Path | None, manifest: dict[str, Any]) -> tuple[Callable[[Sequence[CollectiveRow]], None], set[Any]]:
-    """Return what appends rows to a file, and the points that are in it."""
-    if path is None:
-        return _forget, set()
-    keep = collective_rows_file(path)
-    known = {row.point for row in read_collective_rows(path)}
-    keep_environment(environments_file(path), manifest)
-    return keep, known

@@ -17,6 +17,8 @@ _USUAL_GPU_CACHE_BYTES = 2**27
 _MOST_COPIES = 1024
 """Launches after which data come round again, at most: the smallest kernels see data that a training step might well
 find in a cache too."""
+_BLOCK = 2**20
+"""Random numbers that are drawn, and repeated over a buffer: drawing them all takes longer than most kernels."""
 _ALIGNMENT = 512
 """Numbers to which data are aligned, as PyTorch's own allocator does at least."""
 TORCH_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp8": "float8_e4m3fn"}
@@ -83,10 +85,11 @@ class Pool:
         torch = torch_module()
         wanted = torch_dtype(dtype)
         number = max(least, self._bytes // wanted.itemsize)
-        generator = torch.Generator(device=self._device.torch_name).manual_seed(self._seed)
-        if wanted.itemsize > 1:
-            return torch.randn(number, dtype=wanted, device=self._device.torch_name, generator=generator)
-        return torch.randn(number, dtype=torch.bfloat16, device=self._device.torch_name, generator=generator).to(wanted)
+        name = self._device.torch_name
+        generator = torch.Generator(device=name).manual_seed(self._seed)
+        made = torch.bfloat16 if wanted.itemsize == 1 else wanted
+        block = torch.randn(min(number, _BLOCK), dtype=made, device=name, generator=generator).to(wanted)
+        return block.repeat(-(-number // len(block)))[:number]
 
     def clear(self) -> None:
         """Give the memory back, as much as the device's allocator does."""

@@ -81,12 +81,13 @@ def measure(points: Sequence[KernelRow], session: Session) -> Iterator[KernelRow
         What they share.
     """
     pool = Pool(session.device, session.seed)
+    held_s = 0.0 if gpu_of(session.device) is None else _SETTLE_S + _POWER_S
     started = time.perf_counter()
     for number, point in enumerate(points):
         left_s = session.budget_s - session.together.largest(time.perf_counter() - started)
         if left_s <= 0:
             return
-        share_s = left_s / (len(points) - number)
+        share_s = left_s / (len(points) - number) - held_s
         limits = Limits(session.target, min(_MOST_POINT_S, max(_LEAST_POINT_S, share_s)))
         yield _measured(point, session, pool, limits)
 
@@ -99,7 +100,7 @@ def _measured(point: KernelRow, session: Session, pool: Pool, limits: Limits) ->
         pool.clear()
         return replace(point, status=OOM, notes=problem or "out of memory on another rank")
     found = _over_ranks(_sampled(point, launches, session, limits), together)
-    power, state = _powered(launches, session)
+    power, state = _powered(launches, session, found.time_s)
     backend = attention_backend(point, pool) if point.op in ATTENTION_OPS else ""
     return _filled(replace(point, backend=backend, notes=_notes(point)), found, power, state)
 
@@ -162,13 +163,13 @@ def _over_ranks(found: Sample, together: Together) -> Sample:
     return Sample(time_s, known[0], found.num_samples, all(converged), least, p10, p90, known[1])
 
 
-def _powered(launches: Sequence[Call], session: Session) -> tuple[PowerReading | None, GpuState]:
+def _powered(launches: Sequence[Call], session: Session, once_s: float) -> tuple[PowerReading | None, GpuState]:
     """Power and clocks while the kernel runs again and again; nothing where nobody can say."""
     if gpu_of(session.device) is None:
         return None, GpuState()
-    hold(launches, session.device, _SETTLE_S)
+    hold(launches, session.device, _SETTLE_S, once_s)
     with PowerSampler(session.device) as sampler:
-        hold(launches, session.device, _POWER_S)
+        hold(launches, session.device, _POWER_S, once_s)
     return sampler.reading(), sampler.state()
 
 

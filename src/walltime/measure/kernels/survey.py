@@ -3,21 +3,24 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from walltime.measure.devices import Device
-from walltime.measure.environment import environment, environments_file, keep_environment
+from walltime.measure.environment import environment
+from walltime.measure.kept import kept
 from walltime.measure.kernel_rows import KernelRow, kernel_rows_file, read_kernel_rows
 from walltime.measure.kernels.grid import KINDS, points, sizes
 from walltime.measure.kernels.run import Session, asked, measure, supported
 from walltime.measure.ranks import Place, process_group
 from walltime.measure.together import Together
-from walltime.problems import unknown
+from walltime.problems import BadInput, unknown
 
-BUDGET_S = {"cuda": 900.0, "cpu": 180.0}
-"""Time of a whole grid: on a GPU a second or so for each point, on a CPU a third of one."""
-QUICK_BUDGET_S = 60.0
+BUDGET_S = {"cuda": 2400.0, "cpu": 180.0}
+"""Time of a whole grid: on a GPU two seconds for each point, mostly for its power, on a CPU a third of one. [s]"""
+QUICK_BUDGET_S = {"cuda": 300.0, "cpu": 60.0}
+"""The same of a few points of each kind. [s]"""
 _PRECISIONS = ("bf16", "fp16", "fp32", "fp8")
 
 
@@ -89,9 +92,9 @@ def check_precisions(chosen: Sequence[str], device: Device) -> list[str]:
     have = supported(device)
     for name in chosen:
         if name not in _PRECISIONS:
-            raise unknown("precision", name, have)
+            raise unknown("precision", name, _PRECISIONS)
         if name not in have:
-            raise unknown(f"precision on {device.name}", name, have)
+            raise BadInput(f"precision {name!r}: {device.name} does not multiply in it. Valid: {', '.join(have)}.")
     return list(dict.fromkeys(chosen)) or have
 
 
@@ -109,34 +112,22 @@ def survey(
     with process_group(where, device.kind):
         together = Together(where, device)
         manifest = together.the_firsts(environment(device, where, request.seed))
-        budget_s = request.budget_s or (QUICK_BUDGET_S if request.is_quick else BUDGET_S[device.kind])
+        budget_s = request.budget_s or (QUICK_BUDGET_S if request.is_quick else BUDGET_S)[device.kind]
         session = Session(together, manifest["id"], request.command, budget_s, seed=request.seed)
         chosen = sizes(device.kind, quick=request.is_quick)
         grid = [
             asked(point, session) for point in points(chosen, request.kinds, precisions, request.max_size, request.seed)
         ]
-        keep, known = _file(request.csv, manifest) if where.is_first else (_forget, set())
+        opened = together.the_first_does(partial(kept, request.csv, kernel_rows_file, read_kernel_rows, manifest))
+        keep, known = opened or (None, set())
         known = together.the_firsts(known)
         todo = [point for point in grid if point.point not in known]
         started = time.perf_counter()
         rows = []
         for row in measure(todo, session):
-            keep([row])
+            if keep is not None:
+                keep([row])
             rows.append(row)
             if progress is not None:
                 progress(len(rows), len(todo))
         return KernelSurvey(rows, len(grid) - len(todo), len(todo) - len(rows), time.perf_counter() - started, manifest)
-
-
-def _forget(_rows: Sequence[KernelRow]) -> None:
-    """Keep nothing."""
-
-
-def _file(path: Path | None, manifest: dict[str, Any]) -> tuple[Callable[[Sequence[KernelRow]], None], set[Any]]:
-    """Return what appends rows to a file, and the points that are in it."""
-    if path is None:
-        return _forget, set()
-    keep = kernel_rows_file(path)
-    known = {row.point for row in read_kernel_rows(path)}
-    keep_environment(environments_file(path), manifest)
-    return keep, known

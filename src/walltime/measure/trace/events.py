@@ -172,7 +172,7 @@ class _Columns:
         """Add an event that lasts, if it says something of a step."""
         if event.ph != "X":
             if event.ph in ("B", "E"):
-                self.left_out["begin and end events, not complete ones"] += 1
+                self.left_out["events in halves (ph B and E)"] += 1
             return
         role, kind = self.role_of(event.cat, event.name)
         if role is Role.NOTHING:
@@ -215,6 +215,6 @@ class _Columns:
             rank=rank if isinstance(rank, int) and not isinstance(rank, bool) else None,
             backend=backend if isinstance(backend, str) else "",
             groups=tuple(self.names["group"]),
-            notes=tuple(f"{count} {what} are left out" for what, count in sorted(self.left_out.items())),
+            notes=tuple(f"left out: {count} {what}" for what, count in sorted(self.left_out.items())),
             **{name: np.array(column) for name, column in self.numbers.items()},
         )

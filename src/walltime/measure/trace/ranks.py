@@ -1,5 +1,6 @@
 """The traces of several ranks beside each other: their mean, the slowest, and the one that the others wait for."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,7 +45,10 @@ class TraceReport:
     @property
     def notes(self) -> list[str]:
         """What to mind, with the file, a line each."""
-        return [f"{rank.path}: {note}" for rank in self.ranks for note in rank.notes]
+        names = Counter((rank.rank, rank.device) for rank in self.ranks if rank.rank is not None)
+        twice = [rank for (rank, _), count in names.items() if count > 1]
+        several = [f"rank {twice[0]} is there more than once: the mean is over several runs"] if twice else []
+        return [*(f"{rank.path}: {note}" for rank in self.ranks for note in rank.notes), *several]
 
 
 def trace_report(paths: Sequence[Path]) -> TraceReport:
