@@ -14,7 +14,7 @@ from walltime.catalog.calibrations import registered
 from walltime.engines.calibration import Calibration, calibration
 from walltime.problems import BadInput
 from walltime.validate.cases import read_cases
-from walltime.validate.predict import batch_step, case_batches
+from walltime.validate.predict import batch_step, case_batches, step_times_s
 
 HALVES = Holdout(2, 0)
 
@@ -102,17 +102,16 @@ def test_training_steps_of_a_processor_are_recovered(tmp_path):
 
 
 def test_half_of_the_steps_predict_the_other_half(tmp_path):
-    steps = steps_of(tmp_path, synthetic.training_rows())
-    record = calibrated(tmp_path, synthetic.kernel_rows(), synthetic.collective_rows(), steps[::2])
+    steps = steps_of(tmp_path, synthetic.training_rows()[::2])
+    tables = synthetic.kernel_rows(), synthetic.collective_rows(), steps[::2]
+    record = calibrated(tmp_path, *tables, holdout=Holdout(0, 0))
     path = tmp_path / "others.csv"
     path.write_text(synthetic.csv_of(steps[1::2]), encoding="utf-8")
     with registered(record):
         cases, _ = read_cases([path], on=record)
-        errors = []
-        for batch in case_batches(cases):
-            predicted = batch_step(batch, calibration(batch.cluster, batch.stack.id)).time_s
-            errors += list(np.abs(predicted / [cases[i].step_time_s for i in batch.index] - 1))
-    assert np.median(errors) < 0.04
+        predicted_s = step_times_s(case_batches(cases), len(cases))
+    errors = np.abs(predicted_s / np.array([case.step_time_s for case in cases]) - 1)
+    assert np.median(errors) < 0.05
 
 
 def test_few_steps_move_little(tmp_path):
@@ -161,6 +160,21 @@ def test_power_is_fitted_where_it_was_measured(tmp_path):
     assert record.draw.idle_share.value == pytest.approx(0.15, rel=0.03)
     assert record.draw.communication_share is None
     assert quality(record)["power"].median_error < 0.01
+
+
+def test_power_of_training_steps_is_shared_out_over_their_parts(tmp_path):
+    llama = {"n_layers": 32, "d_model": 4096, "d_ff": 14336, "n_heads": 32, "n_kv_heads": 8, "vocab": 128256}
+    usual = {"model_name": "Llama-3.1-8B", "gpu": "H100-SXM-80GB", "gpus_per_node": 8, "n_gpus": 8, "tp": 1, "pp": 1}
+    usual |= llama | {"dp": 8, "sharding": "zero3", "precision": "bf16", "framework": "torchtitan", "notes": ""}
+    usual |= {"activation_recompute": "selective", "seq_len": 8192, "global_batch_seqs": 8, "micro_batch": 1}
+    rows = [usual | {"step_time_s": 1.3 + 0.01 * i, "power_w": 610} for i in range(6)]
+    record = calibrated(tmp_path, rows)
+    assert record.based_on == "h100-sxm"
+    found = quality(record)
+    assert found["step time"].median_error_before > found["step time"].median_error
+    assert found["power"].rows == 6
+    assert found["power"].median_error < found["power"].median_error_before
+    assert record.draw.communication_share is None
 
 
 def test_environments_are_kept_and_say_how_much_memory_there_is(tmp_path):

@@ -84,7 +84,7 @@ def cpu(name: str = "my-cpu", peak: float = 4e10, **changes: Any) -> Calibration
             schema=1,
             accelerator=name,
             matmul={"fp32": fitted(name, **matmul | shape)},
-            attention={"sdpa": msgspec.structs.replace(flash, num_cores=1, latency_s=1e-5)},
+            attention={"flash-attention-2": msgspec.structs.replace(flash, num_cores=1, latency_s=1e-5)},
         ),
         links=LinksRecord(
             schema=1,

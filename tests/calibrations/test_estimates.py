@@ -129,9 +129,7 @@ def test_a_clusters_own_network_takes_the_numbers_of_the_calibrations(keep, tmp_
 
 def test_a_calibrations_path_has_no_other_numbers(tmp_path):
     path = written(tmp_path, gpu())
-    with pytest.raises(
-        BadInput, match=r"a calibration has numbers of its own, not those of Erdil2024\. Valid: datasheet"
-    ):
+    with pytest.raises(BadInput, match=r"numbers of its own, not those of Erdil2024\. Valid: datasheet\.$"):
         wt.cluster(str(path), parameters="Erdil2024")
 
 
@@ -154,7 +152,7 @@ def test_a_processor_computes_in_the_formats_that_were_measured(keep):
 def test_kernels_that_the_engine_does_not_know_are_refused(keep):
     strange = msgspec.structs.replace(gpu().kernels, matmul={"bf16": fitted("my-h100", max_efficiency=0.5, speed=1.0)})
     keep(gpu(kernels=strange))
-    with pytest.raises(BadInput, match="calibration my-h100, kernels: .*speed"):
+    with pytest.raises(BadInput, match=r"calibration my-h100, kernels: .*speed"):
         time_s("my-h100")
 
 
@@ -167,7 +165,6 @@ def test_the_bad_end_of_its_ranges_is_slower(keep):
 
 def test_limits_of_the_theory_know_it(keep):
     keep(gpu())
-    here, there = (wt.limits(wt.cluster(name, parameters="datasheet")) for name in ("my-h100", "h100-sxm"))
-    assert [row | {"accelerator": ""} for row in here.to_rows()] == [
-        row | {"accelerator": ""} for row in there.to_rows()
-    ]
+    curves = (wt.limits(wt.cluster(name, parameters="datasheet")) for name in ("my-h100", "h100-sxm"))
+    here, there = ([row | {"accelerator": ""} for row in curve.to_rows()] for curve in curves)
+    assert here == there

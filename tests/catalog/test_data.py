@@ -27,6 +27,7 @@ from walltime.catalog import (
 from walltime.catalog.accuracy import accuracy_record
 from walltime.catalog.failures import failures_record
 from walltime.catalog.fitted import (
+    cpu_priors_record,
     fitted_ids,
     kernels_record,
     links_record,
@@ -82,7 +83,8 @@ CHIPS = [
 
 def test_every_file_is_a_record_that_loads():
     assert {"datasheet", "Erdil2024"} <= set(SETS)
-    fitted = [*fitted_ids("kernels"), *fitted_ids("links"), memory_record(), passes_record(), training_record()]
+    of_stacks = [memory_record(), passes_record(), training_record(), cpu_priors_record()]
+    fitted = [*fitted_ids("kernels"), *fitted_ids("links"), *of_stacks]
     of_every_accelerator = [prices_record(), ownership_record(), power_record(), failures_record(), accuracy_record()]
     assert len(EVERY_RECORD) + len(fitted) + len(stack_ids()) + len(of_every_accelerator) == len(TOML)
     assert len(CHIPS) > 10

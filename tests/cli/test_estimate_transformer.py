@@ -538,7 +538,6 @@ def test_without_a_model_that_is_what_is_missing(call):
         assert "walltime estimate llama-2-7b --on 64xh100-sxm" in message
 
 
-def test_an_accelerator_without_any_format_of_plans_says_so(call):
-    message = call("estimate", "gpt2", "--on", "1xgtx-580", "--batch=8").refused()
-    assert "Valid: ." not in message
-    assert "none of a plan's formats (bf16" in message
+def test_an_accelerator_without_any_format_of_a_stack_says_so(call):
+    message = call("estimate", "gpt2", "--on", "1xgtx-580", "--batch=8", "--stack=fsdp1").refused()
+    assert message == "precision=bf16 needs bf16, which the accelerator lacks. Valid: fp32."

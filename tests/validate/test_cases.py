@@ -154,7 +154,7 @@ def test_missing_degrees_follow_from_the_others(row):
         ({"n_gpus": None}, "n_gpus not stated"),
         ({"vocab": None, "model_name": "mystery"}, "vocabulary not stated"),
         ({"gpu": "WSE-2"}, "accelerator 'WSE-2' is not modelled"),
-        ({"precision": "fp32"}, "precision fp32"),
+        ({"precision": "tf32"}, "precision tf32 is not modelled"),
         ({"model_name": "Nemotron-H-56B (hybrid Mamba-2)"}, "not a pure transformer"),
         ({"n_experts": 8, "top_k": None}, "top_k not stated"),
         ({"notes": "task=sft; LoRA rank 16"}, "low-rank adapters"),

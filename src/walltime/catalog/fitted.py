@@ -135,7 +135,15 @@ class MemoryRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     usable: dict[str, Number]
 
 
-R = TypeVar("R", MemoryRecord, KernelsRecord, LinksRecord, PassesRecord, TrainingRecord)
+class PriorsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``fitted/priors_cpu.toml``: where the fit of a processor's training steps starts, and how far it may go."""
+
+    schema: Literal[1]
+    accelerator: FittedBlock
+    stack: FittedBlock
+
+
+R = TypeVar("R", MemoryRecord, KernelsRecord, LinksRecord, PassesRecord, TrainingRecord, PriorsRecord)
 
 
 def kernels_record(accelerator: str) -> KernelsRecord:
@@ -176,6 +184,12 @@ def training_record() -> TrainingRecord:
 def memory_record() -> MemoryRecord:
     """Return what stacks keep in memory."""
     return _read("memory.toml", MemoryRecord)
+
+
+@functools.cache
+def cpu_priors_record() -> PriorsRecord:
+    """Return what is known of a processor in training before its rows: wide guesses."""
+    return _read("priors_cpu.toml", PriorsRecord)
 
 
 @functools.cache

@@ -31,14 +31,13 @@ _SIXTEEN_BIT = ("bf16", "fp16")
 _REMEMBERED = 8
 _FORMATS: Mapping[str, str] = {"fp8-block": "fp8", "mxfp8": "fp8", "nvfp4": "fp4"}
 """Number formats on a datasheet that a precision of plans stands for, where it is called otherwise."""
-_FLASH2 = ("sdpa", "flash-attention-2", "composable-kernel-2024", "aiter", "cudnn", "splash")
+_FLASH2 = ("flash-attention-2", "composable-kernel-2024", "aiter", "cudnn", "splash")
 _ATTENTION = {
     "flash1": _FLASH2,
     "flash2": _FLASH2,
-    "flash3": ("sdpa", "cudnn", "flash-attention-3", "flash-attention-4", "aiter", "splash", "flash-attention-2"),
+    "flash3": ("cudnn", "flash-attention-3", "flash-attention-4", "aiter", "splash", "flash-attention-2"),
 }
-"""Kernels that a stack's kind of attention stands for, the first that the accelerator has; ``sdpa`` is PyTorch's, as
-`walltime measure` finds it on a machine."""
+"""Kernels of the catalog that a stack's kind of attention stands for, the first that the accelerator has."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ ACCUMULATIONS: tuple[Accumulation, ...] = ("fused", "separate", "none")
 (they are reduced at once)."""
 
 
-_WIDE = 4.0  # bytes of a number in 32 bits
 _MOMENTS = 2  # of Adam: what an optimizer keeps beside weights that are in 32 bits themselves
 
 
@@ -94,16 +93,16 @@ class Stack:
 
     def under(self, plans: PlanBatch) -> "Stack":
         """Return the stack with what plans decide themselves: widths of state, and what a compiler fuses."""
-        is_wide = plans.precision == "fp32"
+        is_wide, word_bytes = plans.precision == "fp32", float(plans.word_bytes)
         return replace(
             self,
-            weight_bytes=_WIDE if is_wide else self.weight_bytes,
-            optimizer_bytes=_MOMENTS * _WIDE if is_wide else self.optimizer_bytes,
+            weight_bytes=word_bytes if is_wide else self.weight_bytes,
+            optimizer_bytes=_MOMENTS * word_bytes if is_wide else self.optimizer_bytes,
             fused_norm=self.fused_norm or self.compiled,
             fused_rotary=self.fused_rotary or self.compiled,
             fused_activation=self.fused_activation or self.compiled,
-            gradient_bytes=float(plans.gradient_bytes or (_WIDE if is_wide else self.gradient_bytes)),
-            reduce_bytes=float(plans.gradient_bytes or (_WIDE if is_wide else self.reduce_bytes)),
+            gradient_bytes=float(plans.gradient_bytes or (word_bytes if is_wide else self.gradient_bytes)),
+            reduce_bytes=float(plans.gradient_bytes or (word_bytes if is_wide else self.reduce_bytes)),
         )
 
 

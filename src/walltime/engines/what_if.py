@@ -10,7 +10,7 @@ from walltime.catalog.calibrations import CalibrationRecord, calibration_record
 from walltime.catalog.fitted import LinkBlock, fitted_ids, links_record
 from walltime.hardware import Accelerator, Cluster, Network
 
-_REMEMBERED = 64
+_REMEMBERED = 8
 _LATENCIES = ("start_s", "hop_s", "tree_start_s", "tree_hop_s", "peer_s", "relay_s")
 
 
@@ -50,15 +50,19 @@ def accelerator_ratios(cluster: Cluster) -> AcceleratorRatios:
 
 def _catalog_accelerator(parameters: str, accelerator: str, precision: str) -> Accelerator:
     own = calibration_record(accelerator) if parameters == DATASHEET else None
-    return _accelerator(parameters, accelerator, precision, own)
+    if own is not None:
+        return _accelerator_of_calibration(own, precision)
+    return _accelerator(parameters, accelerator, precision)
+
+
+@functools.cache
+def _accelerator(parameters: str, accelerator: str, precision: str) -> Accelerator:
+    return Accelerator.from_catalog(parameter_set(parameters), accelerator, precision)
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
-def _accelerator(
-    parameters: str, accelerator: str, precision: str, _content: CalibrationRecord | None = None
-) -> Accelerator:
-    """Remember an accelerator, of a calibration as long as its content is the same."""
-    return Accelerator.from_catalog(parameter_set(parameters), accelerator, precision)
+def _accelerator_of_calibration(own: CalibrationRecord, precision: str) -> Accelerator:
+    return Accelerator.from_catalog(parameter_set(DATASHEET), own.id, precision)
 
 
 def _over(value: float, base: float) -> float:

@@ -32,7 +32,7 @@ latency of all-gather and reduce-scatter).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -73,6 +73,8 @@ class LinkLevel:
         Ranks of a full mesh without a switch, in which a group uses only the links to its own ranks; 2 if switched.
     max_rails : float
         The most accelerators of a group below this level whose links one ring or tree uses at once.
+    reduce_slowdown : float
+        Time that a byte of a reduce-scatter takes over one of an all-gather: 1 where adding costs nothing besides.
     """
 
     bytes_per_s: float
@@ -90,6 +92,7 @@ class LinkLevel:
     multicast_efficiency: float = 0.0
     mesh_ranks: float = 2.0
     max_rails: float = float("inf")
+    reduce_slowdown: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -267,11 +270,16 @@ def all_gather_time_s(message_bytes: Numeric, levels: Sequence[LinkLevel], sizes
 
 
 def reduce_scatter_time_s(message_bytes: Numeric, levels: Sequence[LinkLevel], sizes: Sizes) -> Floats:
-    """Time of a reduce-scatter, by ring: that of the all-gather of the same message [s].
+    """Time of a reduce-scatter, by ring: that of the all-gather of the same message, but for ``reduce_slowdown`` [s].
 
     ``message_bytes`` is what each rank holds before. [B]
     """
-    return all_gather_time_s(message_bytes, levels, sizes)
+    return all_gather_time_s(message_bytes, [_reducing(level) for level in levels], sizes)
+
+
+def _reducing(level: LinkLevel) -> LinkLevel:
+    slow = level.reduce_slowdown
+    return level if slow == 1 else replace(level, efficiency=level.efficiency / slow)
 
 
 def all_to_all_time_s(message_bytes: Numeric, levels: Sequence[LinkLevel], sizes: Sizes) -> Floats:

@@ -1,5 +1,6 @@
 """A calibration in words: what was fitted, on how many rows, how well, and what rows did not decide."""
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ from walltime.report.terminal import table
 from walltime.units import format_si
 
 _MOST_REASONS = 6
-_USED_BY_EVERY_PLAN = "llama-3.2-1b"
+_SMALL_MODEL, _HARNESS = "llama-3.2-1b", "pytorch"
+_WIDTH = 90
 
 
 def calibration_text(found: Calibrated, path: Path) -> str:
@@ -95,11 +97,15 @@ def _undecided(record: CalibrationRecord) -> Iterator[str]:
     """Yield, block by block, how many numbers rows decide, and which they leave as they were."""
     blocks = list(_fitted_blocks(record))
     if blocks:
-        yield "numbers that these rows do not decide, and that stay near what was known"
+        yield "numbers that rows decide, and those that they leave near what was known"
+    width = max((len(name) for name, _ in blocks), default=0)
     for name, block in blocks:
-        decided = [each for each in block.values if each in block.low and each not in block.estimated]
-        left = [each for each in block.estimated if each in block.low]
-        yield f"  {name:<22} {len(decided)} decided; left: {', '.join(left) or 'none'}"
+        fitted = [each for each in block.values if each in block.low]
+        left = [each for each in fitted if each in block.estimated]
+        shown = textwrap.fill(
+            ", ".join(left) or "none", _WIDTH, subsequent_indent=" " * (width + len("  99 of 99; left: "))
+        )
+        yield f"  {name:<{width}} {len(fitted) - len(left):2} of {len(fitted):2}; left: {shown}"
 
 
 def _fitted_blocks(record: CalibrationRecord) -> Iterator[tuple[str, FittedBlock]]:
@@ -123,8 +129,18 @@ def _skipped(found: Calibrated) -> Iterator[str]:
 
 
 def _next(record: CalibrationRecord, path: Path) -> str:
+    """Return a command that uses the machine."""
     on = record.id if path.absolute().parent == user_folder().absolute() else str(path)
-    return f"next: walltime estimate {_USED_BY_EVERY_PLAN} --on 1x{on}"
+    software = ""
+    if not record.based_on:
+        stack = next(iter(record.stack), _HARNESS)
+        software = f" --stack {stack} --precision {_precision(record)}"
+    return f"next: walltime estimate {_SMALL_MODEL} --on 1x{on} --seq-len 512 --batch 1{software}"
+
+
+def _precision(record: CalibrationRecord) -> str:
+    """Return the number format in which most products were measured."""
+    return max(record.kernels.matmul, key=lambda name: record.kernels.matmul[name].rows)
 
 
 def calibration_json(found: Calibrated, path: Path) -> dict[str, Any]:

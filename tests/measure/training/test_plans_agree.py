@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from . import run_plans, tiny  # noqa: E402
+from . import run_plans, tiny
 
 HERE = Path(__file__).parent
 LOSS, GRADIENT, LOSS_16_BITS = 1e-5, 1e-4, 1e-3

@@ -17,6 +17,7 @@ from walltime.calibrate.machine.power import fit_power
 from walltime.calibrate.machine.processor import large_matmuls, memory_share, processor_efficiency, processor_record
 from walltime.calibrate.machine.quality import Holdout, RowsFit, quality_of
 from walltime.calibrate.machine.rows import MachineRows, training_rows
+from walltime.calibrate.machine.toml import without_empty
 from walltime.calibrate.machine.training import TrainingFit, before_errors, fit_training, machine_cases
 from walltime.catalog import AcceleratorRecord, ClusterRecord, EfficiencyRecord, Number, data_version
 from walltime.catalog.calibrations import CalibrationRecord, Origin, registered
@@ -75,7 +76,7 @@ def calibrate(rows: MachineRows, name: str, holdout: Holdout, command: str) -> C
     network = machine_network(rows, base, rates, source).fitted(holdout)
     draft = _draft(rows, base, rates, kernels, network, source, _origin(rows, holdout, command))
     with registered(draft):
-        training = _training(rows, draft, kernels, holdout)
+        training, skipped = _training(rows, draft, kernels, holdout)
         limit_w = float(draft.accelerator.power_w.value) if draft.accelerator.power_w else None
         power = fit_power(rows.kernels, training, limit_w, rows.based_on, holdout)
     fits = [*kernels.by_part(), *network.by_part()]
@@ -88,9 +89,7 @@ def calibrate(rows: MachineRows, name: str, holdout: Holdout, command: str) -> C
         draw=_draws(power, source) if power else None,
         quality=[quality_of(part, fit, holdout) for part, fit in fits],
     )
-    return Calibrated(
-        record, training.skipped if training else (), tuple(_notes(rows, kernels, network, training, power))
-    )
+    return Calibrated(record, tuple(skipped), tuple(_notes(rows, kernels, network, training, power)))
 
 
 def _origin(rows: MachineRows, holdout: Holdout, command: str) -> Origin:
@@ -101,7 +100,7 @@ def _origin(rows: MachineRows, holdout: Holdout, command: str) -> Origin:
         data_version=data_version(),
         seed=holdout.seed,
         files=list(rows.files),
-        environments=[dict(each) for each in rows.environments],
+        environments=[without_empty(each) for each in rows.environments],
     )
 
 
@@ -171,16 +170,16 @@ def _usable_bytes(rows: MachineRows, base: Base | None, source: Source) -> Numbe
     return source.measured(float(told_bytes), "environments") if told_bytes else None
 
 
-def _training(rows: MachineRows, draft: CalibrationRecord, kernels: KernelFits, holdout: Holdout) -> TrainingFit | None:
-    """Fit the training rows; None without any."""
-    steps, is_cpu = training_rows(rows), not rows.based_on
-    if not steps:
-        return None
-    cases, skipped = machine_cases(steps, draft)
+def _training(
+    rows: MachineRows, draft: CalibrationRecord, kernels: KernelFits, holdout: Holdout
+) -> tuple[TrainingFit | None, list[Skipped]]:
+    """Fit the training rows, None without any that can be predicted; and return those that cannot be."""
+    cases, skipped = machine_cases(training_rows(rows), draft)
     if not cases:
-        return None
+        return None, skipped
+    is_cpu = not rows.based_on
     before = None if is_cpu else before_errors([case.row for case in cases])
-    return fit_training(cases, skipped, measured_priors(kernels), before, holdout, is_cpu=is_cpu)
+    return fit_training(cases, measured_priors(kernels), before, holdout, is_cpu=is_cpu), skipped
 
 
 def measured_priors(kernels: KernelFits) -> dict[str, Prior]:

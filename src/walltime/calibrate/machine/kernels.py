@@ -10,8 +10,16 @@ from walltime.calibrate.machine.matmul import MatmulFit, fit_matmul
 from walltime.calibrate.machine.memory import CACHES_ON_GPU, LEAST_BYTES_ON_CPU, fit_memory
 from walltime.calibrate.machine.quality import Holdout, RowsFit
 from walltime.calibrate.machine.rows import MachineRows
-from walltime.calibrate.machine.tables import attention_tables, launch_s, matmul_tables, memory_table, with_cast
+from walltime.calibrate.machine.tables import (
+    MOVING_OPS,
+    attention_tables,
+    launch_s,
+    matmul_tables,
+    memory_table,
+    with_cast,
+)
 from walltime.catalog.fitted import AttentionRecord, FittedBlock, KernelsRecord
+from walltime.measure.kernel_rows import MEMORY_OPS
 from walltime.physics.kernels import AttentionKernel, MatmulKernel
 
 _NOT_FITTED = ("tail_k", "grouped_slowdown", "grouped_gradient_slowdown")
@@ -115,7 +123,7 @@ def known_attention(base: Base | None, kernel: str) -> AttentionKernel | None:
 
 
 def _memory(rows: MachineRows, rates: Rates, base: Base | None, holdout: Holdout) -> RowsFit | None:
-    table = memory_table(rows.kernels)
+    table = memory_table(rows.kernels, MEMORY_OPS if base else MOVING_OPS)
     if table is None:
         return None
     least = CACHES_ON_GPU * float(base.accelerator.l2_bytes.value) if base else LEAST_BYTES_ON_CPU

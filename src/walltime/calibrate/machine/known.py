@@ -10,7 +10,7 @@ from walltime import hardware
 from walltime.calibrate.machine.blocks import Source
 from walltime.calibrate.machine.memory import LEAST_BYTES_ON_CPU, MemoryRows
 from walltime.calibrate.machine.rows import MachineRows
-from walltime.calibrate.machine.tables import WORD_BYTES, matmul_tables, memory_table
+from walltime.calibrate.machine.tables import MOVING_OPS, WORD_BYTES, matmul_tables, memory_table
 from walltime.calibrate.matmul import Device, Rows
 from walltime.catalog import (
     DATASHEET,
@@ -102,7 +102,7 @@ def rates_of(rows: MachineRows, base: Base | None, source: Source) -> Rates:
         chip = base.accelerator
         others = {name: _largest_rate(table, name, source) for name, table in tables.items()}
         return Rates(others | chip.peak_flop_per_s, chip.hbm_bytes_per_s, int(chip.num_sms.value))
-    memory = memory_table(rows.kernels)
+    memory = memory_table(rows.kernels, MOVING_OPS)
     enough = any(len(table.m) >= _LEAST_MATMULS for table in tables.values())
     if not enough or memory is None or len(memory) < _LEAST_COPIES:
         missing = "matmuls" if not enough else "memory-bound kernels"

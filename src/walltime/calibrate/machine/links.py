@@ -34,6 +34,7 @@ _GPU = {
     "peer_s": Prior(1e-6, 3e-7, 3e-6),
     "send_efficiency": share(0.85, 0.5, 0.97),
     "copy_share": share(0.2, 0.05, 0.6),
+    "reduce_slowdown": Prior(1.0, 0.8, 1.25),
 }
 """A network of the catalog's kind does what the catalog's does, but for a factor of three in what waits."""
 _CPU = {
@@ -47,13 +48,16 @@ _CPU = {
     "peer_s": Prior(3e-5, 1e-6, 1e-3),
     "send_efficiency": share(0.7, 0.1, 0.98),
     "copy_share": share(0.2, 0.02, 0.8),
+    "reduce_slowdown": Prior(1.5, 0.5, 4.5),
 }
-"""Wide: processes that send through memory or sockets wait for each other to be scheduled."""
+"""Wide: processes that send through memory or sockets wait for each other to be scheduled, and gloo adds
+up what it reduces on the core that computes."""
 _DECIDING = {
     "efficiency": ("all_reduce", "all_gather", "reduce_scatter", RING_ONLY),
     "start_s": ("all_reduce", "all_gather", "reduce_scatter", "alltoall", RING_ONLY, SEND),
     "hop_s": ("all_reduce", "all_gather", "reduce_scatter", RING_ONLY, SEND),
     "copy_share": ("all_gather", "reduce_scatter"),
+    "reduce_slowdown": ("reduce_scatter",),
     "tree_start_s": ("all_reduce",),
     "tree_hop_s": ("all_reduce",),
     "tree_efficiency": ("all_reduce",),

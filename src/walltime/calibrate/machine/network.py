@@ -161,6 +161,6 @@ def _block(name: str, level: LevelFit, known: LinkBlock | None, source: Source) 
 
 _ASKED: Sequence[str] = (
     *("efficiency", "start_s", "hop_s", "tree_start_s", "tree_hop_s", "tree_efficiency", "all_to_all_efficiency"),
-    *("send_efficiency", "peer_s", "copy_share", "relay_s"),
+    *("send_efficiency", "peer_s", "copy_share", "relay_s", "reduce_slowdown"),
 )
 """Numbers of a level that a collective may ask for."""

@@ -86,7 +86,11 @@ class Fitted:
 
 
 def fit_numbers(
-    priors: Mapping[str, Prior], misses: Callable[[Mapping[str, float]], Floats], num_iterations: int = _ITERATIONS
+    priors: Mapping[str, Prior],
+    misses: Callable[[Mapping[str, float]], Floats],
+    num_iterations: int = _ITERATIONS,
+    *,
+    is_smooth: bool = False,
 ) -> Fitted:
     r"""Fit numbers to rows.
 
@@ -103,6 +107,8 @@ def fit_numbers(
         Logarithm of predicted over measured, (rows,), of numbers by name.
     num_iterations
         The most steps of the search.
+    is_smooth
+        Whether no row changes from one way of being predicted to another, so that one search is enough.
     """
     names = list(priors)
 
@@ -124,7 +130,7 @@ def fit_numbers(
         prior_sigma=sigma,
         prior_weight=1.0,
     )
-    found = _best(problem, num_iterations)
+    found = solve(problem, None, num_iterations, _CAREFUL) if is_smooth else _best(problem, num_iterations)
     shares = np.minimum(found.sigma_shares * spread(residuals(found.x)), 1)
     ends = [numbers(found.x + side * shares * sigma) for side in (-2, 2)]
     undecided = tuple(name for name, share in zip(names, shares, strict=True) if share > _DECIDED)

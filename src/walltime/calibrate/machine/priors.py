@@ -1,17 +1,11 @@
 """What is known of a machine's training steps before its own rows: the catalog's numbers, or wide guesses of a CPU."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Literal
-
-import msgspec
 
 from walltime.calibrate.machine.numbers import Prior
 from walltime.calibrate.training import FIXED
-from walltime.catalog import data_root
-from walltime.catalog.fitted import FittedBlock, training_record
-from walltime.catalog.loader import convert, read_toml
+from walltime.catalog.fitted import FittedBlock, cpu_priors_record, training_record
 from walltime.engines.calibration import Calibration
 
 _ONE_STACK = ("kernel_efficiency",)
@@ -20,24 +14,9 @@ _LEAST_SIGMA_SHARE = 0.25
 """Training does not repeat what kernels by themselves reach: its prior is at least this much of the usual width."""
 
 
-class _PriorsRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``fitted/priors_cpu.toml``."""
-
-    schema: Literal[1]
-    accelerator: FittedBlock
-    stack: FittedBlock
-
-
-@functools.cache
-def _cpu() -> _PriorsRecord:
-    path = data_root() / "fitted" / "priors_cpu.toml"
-    record: _PriorsRecord = convert(read_toml(path), _PriorsRecord, path)
-    return record
-
-
 def cpu_values() -> tuple[dict[str, float], dict[str, float]]:
     """Return where the fit of a processor starts: the numbers of the accelerator and of its software."""
-    return dict(_cpu().accelerator.values), dict(_cpu().stack.values)
+    return dict(cpu_priors_record().accelerator.values), dict(cpu_priors_record().stack.values)
 
 
 def chip_priors(known: Calibration, *, is_cpu: bool, measured: Mapping[str, Prior]) -> dict[str, Prior]:
@@ -52,7 +31,7 @@ def chip_priors(known: Calibration, *, is_cpu: bool, measured: Mapping[str, Prio
     measured
         Numbers that kernels by themselves have shown, with their ranges.
     """
-    block = _cpu().accelerator if is_cpu else training_record().accelerator["prior"]
+    block = cpu_priors_record().accelerator if is_cpu else training_record().accelerator["prior"]
     values = (
         dict(block.values) if is_cpu else asdict(known.chip) | {"sustained": known.chip.sustained * known.kin_burst}
     )
@@ -62,7 +41,7 @@ def chip_priors(known: Calibration, *, is_cpu: bool, measured: Mapping[str, Prio
 
 def stack_priors(known: Calibration, *, is_cpu: bool, is_alone: bool) -> dict[str, Prior]:
     """Return the priors of what a software stack adds; ``is_alone`` if rows are of no other stack."""
-    block = _cpu().stack if is_cpu else training_record().stack["prior"]
+    block = cpu_priors_record().stack if is_cpu else training_record().stack["prior"]
     values = dict(block.values) if is_cpu else asdict(known.stack)
     priors = {name: prior.around(values[name]) for name, prior in _widths(block).items()}
     return {name: prior for name, prior in priors.items() if not (is_alone and name in _ONE_STACK)}

@@ -8,10 +8,22 @@ from walltime.arrays import Floats
 from walltime.calibrate.machine.attention import AttentionRows
 from walltime.calibrate.machine.memory import MemoryRows
 from walltime.calibrate.matmul import FITTED_SOURCE, Rows
-from walltime.measure.kernel_rows import ATTENTION_BACKWARD, ATTENTION_FORWARD, GEMM, LAUNCH, MEMORY_OPS, OK, KernelRow
+from walltime.measure.kernel_rows import (
+    ADD,
+    ATTENTION_BACKWARD,
+    ATTENTION_FORWARD,
+    COPY,
+    GEMM,
+    LAUNCH,
+    MEMORY_OPS,
+    OK,
+    KernelRow,
+)
 
 WORD_BYTES: Mapping[str, float] = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "fp32": 4.0, "tf32": 4.0, "fp64": 8.0}
 """Bytes of a number of a factor."""
+MOVING_OPS = (COPY, ADD)
+"""Memory-bound on a processor, too, where a norm computes for longer than it moves."""
 _LEAST_OUT_BYTES = 2.0
 """Products of eight-bit factors are written in 16 bits."""
 _TERA = 1e12
@@ -61,9 +73,9 @@ def _attention(rows: Sequence[KernelRow]) -> AttentionRows:
     )
 
 
-def memory_table(rows: Sequence[KernelRow]) -> MemoryRows | None:
-    """Return the measured memory-bound kernels, None if there are none."""
-    used = [row for row in rows if row.op in MEMORY_OPS and _is_ok(row) and row.num_bytes and row.time_s]
+def memory_table(rows: Sequence[KernelRow], ops: Sequence[str] = MEMORY_OPS) -> MemoryRows | None:
+    """Return the measured memory-bound kernels, of these kinds; None if there are none."""
+    used = [row for row in rows if row.op in ops and _is_ok(row) and row.num_bytes and row.time_s]
     if not used:
         return None
     return MemoryRows(

@@ -32,15 +32,16 @@ def record_toml(record: msgspec.Struct) -> str:
     values = { x = 1e-06 }
     """
     raw = msgspec.to_builtins(record, builtin_types=(datetime.date, datetime.datetime))
-    return "\n".join(_table(_without_empty(raw), "")).strip() + "\n"
+    return "\n".join(_table(without_empty(raw), "")).strip() + "\n"
 
 
-def _without_empty(value: Any) -> Any:
+def without_empty(value: Any) -> Any:
+    """Return a value without what is empty or not known, which TOML has no word for."""
     if isinstance(value, Mapping):
-        kept = {str(key): _without_empty(item) for key, item in value.items()}
+        kept = {str(key): without_empty(item) for key, item in value.items()}
         return {key: item for key, item in kept.items() if item is not None and item not in ("", [], {})}
     if isinstance(value, list | tuple):
-        return [_without_empty(item) for item in value if item is not None]
+        return [without_empty(item) for item in value if item is not None]
     return value
 
 

@@ -33,15 +33,14 @@ class TrainingFit:
         What was fitted of the accelerator and, by stack, of the software: all values, fitted or not.
     fit
         The numbers that were fitted, named ``chip:sustained``, ``pytorch:step_s``, and the errors of the rows.
-    cases, skipped
-        The rows, and those that no prediction can be made for.
+    cases
+        The rows.
     """
 
     chip: dict[str, float]
     stacks: dict[str, dict[str, float]]
     fit: RowsFit
     cases: tuple[Case, ...]
-    skipped: tuple[Skipped, ...]
 
     def numbers_of(self, owner: str) -> Fitted:
         """Return the fitted numbers of ``chip`` or of a stack, by their own names."""
@@ -79,8 +78,6 @@ def machine_cases(rows: Sequence[MeasuredRow], machine: CalibrationRecord) -> tu
         answer = case_of(row, machine)
         if isinstance(answer, Skipped):
             skipped.append(answer)
-        elif not machine.based_on and answer.plan.precision not in machine.kernels.matmul:
-            skipped.append(Skipped(row, f"no {answer.plan.precision} matmuls were measured"))
         elif answer.step_time_s:
             found.append(answer)
     return found, skipped
@@ -96,7 +93,6 @@ def before_errors(rows: Sequence[MeasuredRow]) -> Floats:
 
 def fit_training(
     cases: Sequence[Case],
-    skipped: Sequence[Skipped],
     measured: Mapping[str, Prior],
     before: Floats | None,
     holdout: Holdout,
@@ -107,8 +103,8 @@ def fit_training(
 
     Parameters
     ----------
-    cases, skipped
-        Measured steps on the machine (`machine_cases`), and what is none.
+    cases
+        Measured steps on the machine (`machine_cases`).
     measured
         Numbers of the accelerator that its kernels have shown by themselves.
     before
@@ -120,17 +116,17 @@ def fit_training(
     """
     problem = _Steps(cases, measured, is_cpu=is_cpu)
     priors = problem.priors
-    numbers = fit_numbers(priors, problem.misses, _ITERATIONS)
+    numbers = fit_numbers(priors, problem.misses, _ITERATIONS, is_smooth=True)
 
     def unseen(seen: Mask, out: Mask) -> Floats:
         part = problem.where(seen)
-        values = fit_numbers(priors, part.misses, _ITERATIONS).values
+        values = fit_numbers(priors, part.misses, _ITERATIONS, is_smooth=True).values
         return np.exp(problem.where(out).misses(values)) - 1
 
     chip, stacks = problem.split(numbers.values)
     left_out = held_out([case_point(case) for case in cases], holdout, unseen)
     fit = RowsFit(numbers, np.exp(problem.misses(numbers.values)) - 1, before, left_out)
-    return TrainingFit(chip, stacks, fit, tuple(cases), tuple(skipped))
+    return TrainingFit(chip, stacks, fit, tuple(cases))
 
 
 def case_point(case: Case) -> Hashable:
