@@ -96,7 +96,7 @@ def _measured(result: TrainResult) -> dict[str, Any]:
         return {}
     median_s = float(np.median(result.step_times_s))
     tokens = result.request.training.batch_tokens / result.request.plan.num_gpus
-    memory_bytes = result.memory_bytes.get("allocated", result.memory_bytes.get("resident"))
+    memory_bytes = result.memory_bytes.get("allocated", result.memory_bytes.get("grown"))
     return {
         "step_time_s": median_s,
         "tokens_per_s_per_gpu": tokens / median_s,
@@ -139,7 +139,8 @@ def _notes(result: TrainResult) -> list[str]:
     if result.attention:
         said.append("unfused attention" if result.attention == "unfused" else f"attention={result.attention}")
     if result.memory_bytes:
-        said.append(f"mem_gb decimal GB {'allocated' if 'allocated' in result.memory_bytes else 'resident'}")
+        grown = "by which the resident set grew"
+        said.append(f"mem_gb decimal GB {'allocated' if 'allocated' in result.memory_bytes else grown}")
     if plan.recompute == "selective":
         said.append("selective operations")
     if plan.recompute == "full" and plan.recompute_layers == _HALF:

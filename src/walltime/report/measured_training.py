@@ -20,6 +20,7 @@ _MEMORY = {
     "optimizer": "optimizer state",
     "allocated": "most allocated",
     "reserved": "most reserved",
+    "grown": "most, less what was there before",
     "resident": "most resident (whole process)",
 }
 

@@ -149,6 +149,8 @@ def _num_processes(values: Mapping[str, Any], where: "Place", asked: "Asked", de
         check_request(asked.request, where.num_ranks)
     elif given is not None:
         check_request(asked.request, given)
+        if device_kind == "cuda" and given > (here := _places_here(device_kind)):
+            raise MissingExtra(f"--nproc {given} is more than the {here} GPUs of this machine. Valid: at most {here}.")
     elif needed > (here := _places_here(device_kind)):
         raise MissingExtra(_how_to_start(needed, here, device_kind))
     return int(needed)

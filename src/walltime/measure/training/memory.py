@@ -18,6 +18,11 @@ _SIGNS = re.compile(r"out of memory|can't allocate memory|not enough memory|std:
 _KIBI = 1024
 
 
+def resident_bytes() -> float | None:
+    """Return what this process has in the host's memory now; None where the system does not tell. [B]"""
+    return _status_bytes("VmRSS")
+
+
 def reset_peak(device: Device) -> None:
     """Forget what was held until now."""
     if device.kind == "cuda":
@@ -27,11 +32,19 @@ def reset_peak(device: Device) -> None:
         _FORGET.write_text(_FORGET_PEAK)
 
 
-def memory_bytes(trainer: Trainer, device: Device) -> dict[str, float]:
+def memory_bytes(trainer: Trainer, device: Device, before_bytes: float | None = None) -> dict[str, float]:
     """Return what this rank held by kind, after a step whose gradients are still there. [B]
 
     ``weights``, ``gradients`` and ``optimizer`` are of its tensors; ``allocated`` and ``reserved`` the most of
-    PyTorch's allocator on a GPU; ``resident`` the most of the whole process on a CPU.
+    PyTorch's allocator on a GPU; on a CPU, ``resident`` is the most of the whole process, and ``grown`` what that is
+    more than before there was a model.
+
+    Parameters
+    ----------
+    trainer, device
+        What is trained, and on what.
+    before_bytes
+        What the process held before there was a model. [B]
     """
     parameters = [parameter for part in trainer.parts for parameter in part.parameters()]
     states = [value for state in trainer.optimizer.state.values() for value in state.values()]
@@ -40,7 +53,7 @@ def memory_bytes(trainer: Trainer, device: Device) -> dict[str, float]:
         "gradients": _size(parameter.grad for parameter in parameters),
         "optimizer": _size(states),
     }
-    return held | _peak(device)
+    return held | _peak(device, before_bytes)
 
 
 def _size(tensors: Iterable[Any]) -> float:
@@ -48,26 +61,35 @@ def _size(tensors: Iterable[Any]) -> float:
     return float(sum(tensor.numel() * tensor.element_size() for tensor in local))
 
 
-def _peak(device: Device) -> dict[str, float]:
+def _peak(device: Device, before_bytes: float | None) -> dict[str, float]:
     if device.kind == "cuda":
         return {
             "allocated": float(torch.cuda.max_memory_allocated(device.index)),
             "reserved": float(torch.cuda.max_memory_reserved(device.index)),
         }
     resident = _peak_resident_bytes()
-    return {} if resident is None else {"resident": resident}
+    if resident is None:
+        return {}
+    grown = {} if before_bytes is None else {"grown": max(0.0, resident - before_bytes)}
+    return {"resident": resident, **grown}
 
 
 def _peak_resident_bytes() -> float | None:
-    with suppress(OSError):
-        found = re.search(r"VmHWM:\s*(\d+) kB", _STATUS.read_text(encoding="utf-8"))
-        if found:
-            return float(found[1]) * _KIBI
+    if (peak_bytes := _status_bytes("VmHWM")) is not None:
+        return peak_bytes
     with suppress(ImportError):
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return float(peak) * (1 if sys.platform == "darwin" else _KIBI)
+    return None
+
+
+def _status_bytes(name: str) -> float | None:
+    """Return what Linux says of this process under a name. [B]"""
+    with suppress(OSError):
+        found = re.search(rf"{name}:\s*(\d+) kB", _STATUS.read_text(encoding="utf-8"))
+        return float(found[1]) * _KIBI if found else None
     return None
 
 

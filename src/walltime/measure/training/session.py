@@ -18,12 +18,12 @@ from walltime.measure.records import StepParts, TrainRequest, TrainResult
 from walltime.measure.trace import mean_parts, step_parts
 from walltime.measure.training.batches import Batch, batch_of
 from walltime.measure.training.checks import check_request
-from walltime.measure.training.memory import is_out_of_memory, limited, memory_bytes, reset_peak
+from walltime.measure.training.memory import is_out_of_memory, limited, memory_bytes, reset_peak, resident_bytes
 from walltime.measure.training.mesh import Mesh, mesh_of
 from walltime.measure.training.parallelize import is_sharded
 from walltime.measure.training.trainer import Trainer, trainer
 from walltime.measure.training.watch import Watch
-from walltime.measure.training.window import gathered, mean_power, profiled, timed
+from walltime.measure.training.window import gathered, mean_power, profiled, settled, timed
 
 _LONGEST_MESSAGE = 200
 
@@ -67,6 +67,7 @@ def session(
 
 
 def _measured(request: TrainRequest, blank: TrainResult, chosen: Device, traces: Path | None) -> TrainResult:
+    before_bytes = resident_bytes()
     mesh = mesh_of(request.plan, chosen.kind, has_group=distributed.is_initialized())
     trained = trainer(request, mesh, torch.device(chosen.torch_name))
     warm, window_end = request.num_warmup_steps, request.num_warmup_steps + request.num_steps
@@ -74,9 +75,9 @@ def _measured(request: TrainRequest, blank: TrainResult, chosen: Device, traces:
         trained.step(batch)
     batches = _batches(request, mesh, chosen, range(warm, window_end))
     reset_peak(chosen)
-    with PowerSampler(chosen) as sampler:
+    with settled(), PowerSampler(chosen) as sampler:
         window = timed(trained, batches, chosen)
-    held = gathered(memory_bytes(trained, chosen))
+    held = gathered(memory_bytes(trained, chosen, before_bytes))
     return replace(
         blank,
         status="ok",
@@ -104,7 +105,8 @@ def _parts(request: TrainRequest, trained: Trainer, mesh: Mesh, chosen: Device, 
         folder = Path(temporary) if traces is None else traces
         folder.mkdir(parents=True, exist_ok=True)
         trace = folder / f"rank{rank}.json.gz"
-        profiled(trained, batches, chosen, trace)
+        with settled():
+            profiled(trained, batches, chosen, trace)
         return replace(mean_parts(gathered(step_parts(trace))), num_steps=request.num_profiled_steps)
 
 

@@ -1,9 +1,11 @@
 """The timed window and the profiled steps after it."""
 
+import gc
 import itertools
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,17 @@ class Window:
 
     step_times_s: tuple[float, ...]
     losses: tuple[float, ...]
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """Leave what is there already out of Python's garbage collection, which else stops a rank, and so all, at times."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def timed(trainer: Trainer, batches: Sequence[Batch], device: Device) -> Window:
