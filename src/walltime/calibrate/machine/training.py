@@ -1,6 +1,7 @@
 """What a machine sustains in training and what software adds there, fitted to its measured steps."""
 
 import functools
+import itertools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,8 @@ from walltime.validate.measured import MeasuredRow
 from walltime.validate.predict import CaseBatch, batch_step, case_batches, step_times_s
 from walltime.workload.parameters import num_parameters
 
+Progress = Callable[[int, int], None]
+"""Told how much is done, of how much."""
 _CHIP = "chip"
 _ITERATIONS = 20
 _REMEMBERED = 3
@@ -101,6 +104,7 @@ def fit_training(
     holdout: Holdout,
     *,
     is_cpu: bool,
+    progress: Progress | None = None,
 ) -> TrainingFit:
     """Fit what the machine sustains and what software adds.
 
@@ -116,6 +120,8 @@ def fit_training(
         How errors on rows held out are found, by model, batch and plan.
     is_cpu
         Whose priors.
+    progress
+        Called with how many fits are done, of how many.
     """
     usual = _usual(cases, is_cpu=is_cpu)
     known = _priors(usual, measured, is_cpu=is_cpu)
@@ -124,8 +130,14 @@ def fit_training(
     def steps_of(mask: Mask) -> _Steps:
         return _Steps([case for case, use in zip(cases, mask, strict=True) if use], usual, known)
 
+    done = itertools.count(1)
+    count = 1 + len(list(holdout.folds(points)))
+
     def fitted(steps: _Steps) -> Fitted:
-        return fit_numbers(steps.priors, steps.misses, _ITERATIONS, is_smooth=True)
+        found = fit_numbers(steps.priors, steps.misses, _ITERATIONS, is_smooth=True)
+        if progress:
+            progress(next(done), count)
+        return found
 
     def unseen(seen: Mask, out: Mask) -> Floats:
         values = {name: prior.value for name, prior in known.items()} | fitted(steps_of(seen)).values
