@@ -11,6 +11,9 @@ def keep(tmp_path, monkeypatch):
     folder = tmp_path / "calibrations"
     folder.mkdir()
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    monkeypatch.setattr("walltime.catalog.calibrations._shipped_folder", lambda: shipped)
 
     def write(*records):
         return [written(folder, record) for record in records][-1] if records else folder

@@ -20,6 +20,7 @@ from walltime.catalog.calibrations import (
     calibration_files,
     calibration_record,
     calibrations,
+    check_calibration_id,
     kin_of,
     read_calibration,
     registered,
@@ -192,7 +193,7 @@ def test_a_broken_file_is_refused_where_it_is_named_and_nowhere_else(keep, case)
         DATASHEETS.find(ClusterRecord, "my-cpu")
     assert str(refused.value).startswith(f"{path}: ")
     assert "\n" not in str(refused.value)
-    assert broken_calibrations() == {"my-cpu": str(refused.value)}
+    assert broken_calibrations() == {path: str(refused.value)}
     assert [own.id for own in calibrations()] == ["my-h100"]
     assert DATASHEETS.get(ClusterRecord, "my-h100").id == "my-h100"
     assert DATASHEETS.find(ClusterRecord, "unheard-of") is None
@@ -211,16 +212,26 @@ def test_none_shadows_the_catalog(keep, name):
     path = keep(gpu(name))
     with pytest.raises(BadInput, match=rf"id='{name}' is the catalog's\. Valid: another name, .* my-{name}\.$"):
         read_calibration(path)
-    assert list(broken_calibrations()) == [name]
+    assert list(broken_calibrations()) == [path]
     for kind in (ClusterRecord, AcceleratorRecord):
         found = DATASHEETS.find_own(kind, name)
         assert DATASHEETS.find(kind, name) == found or found is None
 
 
+def test_one_that_walltime_ships_is_the_catalogs(keep, tmp_path):
+    mine = keep(cpu(peak=5e10))
+    shipped = written(tmp_path / "shipped", cpu(peak=4e10))
+    assert calibration_files() == {"my-cpu": shipped}
+    assert calibration_record("my-cpu") == cpu(peak=4e10)
+    with pytest.raises(BadInput, match=r"id='my-cpu' is the catalog's"):
+        check_calibration_id("my-cpu")
+    assert list(broken_calibrations()) == [mine]
+
+
 def test_a_folder_and_a_missing_folder_are_no_calibrations(keep, monkeypatch):
     (keep() / "folder.toml").mkdir()
     assert calibration_record("folder") is None
-    assert list(broken_calibrations()) == ["folder"]
+    assert list(broken_calibrations()) == [keep() / "folder.toml"]
     monkeypatch.setenv("WALLTIME_CALIBRATIONS", str(keep() / "nowhere"))
     assert calibration_files().keys() <= {own.id for own in calibrations()}
     assert calibration_record("../my-cpu") is None

@@ -1,7 +1,6 @@
 """``walltime measure gemm`` and ``walltime measure collectives`` as a user runs them."""
 
 import json
-import os
 import sys
 
 import pytest
@@ -132,5 +131,4 @@ def test_help_needs_no_pytorch(call, monkeypatch):
     for name in ("gemm", "collectives"):
         said = call("measure", name, "--help")
         assert said.code == 0
-        assert f"walltime measure {name} --csv" in said.out or "--nproc 8 --csv" in said.out
-    assert os.environ.get("RANK") is None
+        assert f"walltime measure {name} " in said.out

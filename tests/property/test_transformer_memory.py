@@ -79,7 +79,7 @@ plans = st.builds(
     recompute=st.sampled_from(["none", "selective", "full"]),
     schedule=st.sampled_from(["gpipe", "1f1b", "zb-h1", "zb-h2", "zb-v", "dualpipe"]),
     sequence_parallel=st.booleans(),
-    precision=st.sampled_from(["bf16", "fp8"]),
+    precision=st.sampled_from(["bf16", "fp8", "fp32"]),
 )
 models = st.sampled_from([GPT, LLAMA, MOE])
 stacks = st.sampled_from([MEGATRON, FLASH])

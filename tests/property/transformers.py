@@ -99,7 +99,7 @@ def plans(draw, *, experts: bool = False, largest: int = 8, **fixed) -> Plan:
         "schedule": schedule,
         "sharding": draw(st.sampled_from(SHARDINGS)),
         "recompute": draw(st.sampled_from(RECOMPUTES)),
-        "precision": draw(st.sampled_from(("bf16", "bf16", "fp8", "fp8-block"))),
+        "precision": draw(st.sampled_from(("bf16", "bf16", "fp8", "fp8-block", "fp32"))),
         "cp_algorithm": draw(st.sampled_from(CONTEXT_ALGORITHMS)),
         "sequence_parallel": draw(st.booleans()),
         "reshard": draw(st.booleans()),
@@ -133,7 +133,7 @@ def questions(draw, *, family: str | None = None, changed: bool = True, **fixed)
         check_stack(plan, training, software)
     except BadInput:
         software = stack("generic")
-    if plan.precision != "bf16":
+    if plan.precision.startswith("fp8"):
         assume("a100" not in cluster.accelerator.id)
     return Question(training, cluster, plan, software)
 

@@ -65,9 +65,12 @@ def user_folder() -> Path:
 
 
 def calibration_files() -> dict[str, Path]:
-    """Return the file of each calibration by id: those that walltime ships, and the user's own."""
-    folders = (user_folder(), _shipped_folder())
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
+    """Return the file of each calibration by id: the user's own, and those that walltime ships."""
+    return {path.stem: path for path in _paths()}
+
+
+def _paths() -> list[Path]:
+    return [path for folder in (user_folder(), _shipped_folder()) for path in sorted(folder.glob("*.toml"))]
 
 
 def _shipped_folder() -> Path:
@@ -170,14 +173,14 @@ def calibrated(kind: type[Any]) -> list[Any]:
     return [getattr(own, IN_CALIBRATIONS[kind]) for own in calibrations()]
 
 
-def broken_calibrations() -> dict[str, str]:
-    """Return what is wrong with each calibration that cannot be read, by id."""
+def broken_calibrations() -> dict[Path, str]:
+    """Return what is wrong with each file that is no calibration."""
     found = {}
-    for calibration_id, path in calibration_files().items():
+    for path in _paths():
         try:
             read_calibration(path)
         except BadInput as problem:
-            found[calibration_id] = str(problem)
+            found[path] = str(problem)
     return found
 
 
@@ -215,7 +218,8 @@ def check_calibration_id(calibration_id: str) -> None:
     """
     if not _ID.fullmatch(calibration_id):
         raise BadInput(f"id={shortened(calibration_id)}: {_ID_IN_WORDS}, for example my-cluster.")
-    if parameter_set(DATASHEET).knows(calibration_id):
+    is_shipped = (_shipped_folder() / f"{calibration_id}.toml").is_file()
+    if is_shipped or parameter_set(DATASHEET).knows(calibration_id):
         raise BadInput(f"id={calibration_id!r} is the catalog's. Valid: another name, for example my-{calibration_id}.")
 
 
@@ -253,7 +257,8 @@ def _read(path: Path, content: bytes) -> CalibrationRecord:
     if record.id != path.stem:
         raise BadInput(f"{path}: its id is {record.id!r}. Valid: {path.stem!r}, as the file is called.")
     try:
-        check_calibration_id(record.id)
+        if path.parent.resolve() != _shipped_folder().resolve():
+            check_calibration_id(record.id)
         check_calibration(record)
     except BadInput as problem:
         raise BadInput(f"{path}: {problem}") from None

@@ -19,7 +19,7 @@ def calibration_rows() -> list[Row]:
     """Every calibration, shipped or the user's: of what, when, how good; and what is wrong with the rest."""
     files, broken = calibration_files(), broken_calibrations()
     rows = [_summary(own) | {"file": str(files.get(own.id, ""))} for own in calibrations()]
-    return rows + [{"id": name, "problem": problem, "file": str(files[name])} for name, problem in broken.items()]
+    return rows + [{"id": path.stem, "problem": problem, "file": str(path)} for path, problem in broken.items()]
 
 
 def _summary(own: CalibrationRecord) -> Row:

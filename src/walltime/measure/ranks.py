@@ -3,12 +3,15 @@
 ``torchrun`` and Slurm tell each process its place by environment variables; a process that was told nothing is alone.
 """
 
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from walltime.measure.requirements import torch_module
 from walltime.problems import BadInput
@@ -58,8 +61,18 @@ def place(environment: Mapping[str, str] = os.environ) -> Place:
     """
     for names in (_TORCHRUN, _SLURM):
         if names[0] in environment and names[1] in environment:
-            return _place([_count(environment, name) for name in names])
+            counts = [_count(environment, name) for name in names]
+            return _place(counts if counts[-1] else [*counts[:-1], _tasks_per_node(environment, counts[1] or 1)])
     return Place()
+
+
+def _tasks_per_node(environment: Mapping[str, str], num_ranks: int) -> int | None:
+    """Return the processes of each node where Slurm says only how many nodes there are."""
+    for name in ("SLURM_STEP_NUM_NODES", "SLURM_NNODES"):
+        num_nodes = _count(environment, name)
+        if num_nodes and num_ranks % num_nodes == 0:
+            return num_ranks // num_nodes
+    return None
 
 
 def _place(counts: Sequence[int | None]) -> Place:
@@ -85,6 +98,23 @@ def launch_command(num_processes: int, arguments: Sequence[str]) -> list[str]:
         return [sys.executable, "-m", "walltime", *arguments]
     agent = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}", "-m"]
     return [sys.executable, *agent, "--", "walltime", *arguments]  # what follows -- is no flag of torchrun's
+
+
+LAUNCHER = "WALLTIME_LAUNCHER"
+"""Environment variable with the process id of the ``walltime`` that started a launcher by itself."""
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
+
+
+def end_with_launcher(environment: Mapping[str, str] = os.environ) -> None:
+    """Let this process end when its launcher does, however that ends, if a launcher that ``walltime`` started has it.
+
+    ``torchrun`` gives its processes sessions of their own, and if it is killed while it starts them they stay behind.
+    """
+    if LAUNCHER not in environment or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if not Path("/proc", environment[LAUNCHER]).exists():
+        raise SystemExit(128 + signal.SIGTERM)
 
 
 def _require_meeting_point(environment: Mapping[str, str]) -> None:

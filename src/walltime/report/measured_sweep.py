@@ -1,7 +1,7 @@
 """A sweep for people and for programs: its points, what became of each, and what was left out."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from walltime.measure.sweep.expansion import ONE_IS_NONE, Expansion
@@ -25,7 +25,7 @@ def sweep_text(expansion: Expansion, records: Records) -> str:
     if troubles:
         parts.append("\n".join(f"{_WORDS[record.status]}: {record.id}: {record.message}" for record in troubles))
     if expansion.left_out:
-        parts.append(left_out_text(expansion.left_out))
+        parts.append(_left_out_text(expansion))
     return "\n\n".join(parts)
 
 
@@ -97,17 +97,25 @@ def counts_text(expansion: Expansion, records: Records) -> str:
     return f"{format_count(len(expansion.points))} points: {', '.join(said) or 'nothing'}"
 
 
-def left_out_text(left_out: Sequence[LeftOut]) -> str:
+def _left_out_text(expansion: Expansion) -> str:
     """Return what was left out and why, the first of many."""
-    lines = [f"left out: {_options_text(each.options)}: {each.reason}" for each in left_out[:_SHOWN_LEFT_OUT]]
-    more = len(left_out) - len(lines)
+    shared = _shared_options(expansion)
+    lines = [
+        f"left out: {each.table}, {_options_text(each, shared)}: {each.reason}"
+        for each in expansion.left_out[:_SHOWN_LEFT_OUT]
+    ]
+    more = len(expansion.left_out) - len(lines)
     return "\n".join([*lines, f"... and {more} more (--json has all)"] if more else lines)
 
 
-def _options_text(options: Mapping[str, Any]) -> str:
-    """Return the options that tell combinations apart: sizes and degrees, without what words they are run with."""
-    numbers = {name: value for name, value in options.items() if isinstance(value, int) or str(value).isdigit()}
-    return ", ".join(f"{name} {_cell(value)}" for name, value in numbers.items())
+def _shared_options(expansion: Expansion) -> set[str]:
+    """Return the options in which all combinations agree, which tell nothing of one of them."""
+    every = [point.options for point in expansion.points] + [each.options for each in expansion.left_out]
+    return {name for name in every[0] if len({repr(options.get(name)) for options in every}) == 1}
+
+
+def _options_text(each: LeftOut, shared: Collection[str]) -> str:
+    return ", ".join(f"{name} {_cell(value)}" for name, value in each.options.items() if name not in shared)
 
 
 def point_text(point: Point, record: Record) -> str:
@@ -127,11 +135,12 @@ def plan_text(expansion: Expansion, commands: Sequence[Sequence[str]], records: 
     lines = []
     for point, command in zip(expansion.points, commands, strict=True):
         record = records.get(point.id)
-        known = f"  # {_WORDS[record.status]} already" if record else ""
-        lines.append(f"{point.id}  {shlex.join(command)}{known}")
+        notes = [f"on {point.num_cores} cores" if point.num_cores else "", _WORDS[record.status] if record else ""]
+        comment = f"  # {', '.join(filter(None, notes))}" if any(notes) else ""
+        lines.append(f"{point.id}  {shlex.join(command)}{comment}")
     parts = ["\n".join(lines), counts_text(expansion, records)]
     if expansion.left_out:
-        parts.append(left_out_text(expansion.left_out))
+        parts.append(_left_out_text(expansion))
     return "\n\n".join(parts)
 
 

@@ -36,13 +36,13 @@ def training_text(result: TrainResult) -> str:
 
 def _title(result: TrainResult) -> str:
     request = result.request
-    training, plan = request.training, request.plan
+    training, plan, layers = request.training, request.plan, request.training.model.num_layers
     size = format_si(float(num_parameters(training.model)), "", 3).strip()
     plural = "s" if training.batch_seqs > 1 else ""
     batch = f"{format_count(training.batch_seqs)} sequence{plural} of {format_count(training.seq_len)} tokens"
     compiled = ", compiled" if request.compiled else ""
     return (
-        f"{request.model_id or training.model.name}, {training.model.num_layers} layers, {size} parameters, on "
+        f"{request.model_id or training.model.name}, {layers} layer{'s' if layers > 1 else ''}, {size} parameters, on "
         f"{plan.num_gpus} x {result.device}\n{plan}{compiled}; {batch} a step; {result.framework}"
     )
 
@@ -94,7 +94,8 @@ def _parts(parts: StepParts | None) -> str:
     if parts is None:
         return f"where the time goes: {_NOT_MEASURED} (--profile-steps 0)"
     rows = [_row(name, length_s, parts.step_s) for name, length_s in _lengths(parts)]
-    title = f"where the time goes, mean of {parts.num_steps} profiled step{'s' if parts.num_steps > 1 else ''} of {format_time(parts.step_s)} and of ranks"
+    steps = f"{parts.num_steps} profiled step{'s' if parts.num_steps > 1 else ''}"
+    title = f"where the time goes, mean of {steps} of {format_time(parts.step_s)} and of ranks"
     return f"{title}\n{table(['part', 'time', 'share', ''], rows)}"
 
 

@@ -90,6 +90,13 @@ def test_the_log_of_another_batch_is_refused(log):
         timing(log(samples.MEGATRON), 64, 4096, 16)
 
 
+def test_lines_of_a_growing_batch_are_taken_of_the_plans_batch_alone(log):
+    line = " iteration {0:8d}/ 100 | elapsed time per iteration (ms): {1} | global batch size: {2} | lm loss: 9.0 |\n"
+    found = log("".join(line.format(step, 1000 if step < 30 else 2000, 64 if step < 30 else 128) for step in range(60)))
+    assert timing(found, 128, 4096, 16).step_time_s == 2.0
+    assert timing(found, 64, 4096, 16).step_time_s == 1.0
+
+
 @pytest.mark.parametrize("text", ["", "hello\n", "\x00\xff", "step: 3\n", "iteration 3/4 | loss: 2 |\n"])
 def test_what_is_no_log_is_refused(log, text):
     with pytest.raises(BadInput, match="Valid: a log of Megatron-LM, torchtitan, NeMo, DeepSpeed"):
@@ -120,3 +127,8 @@ def test_no_line_breaks_the_reader(tmp_path_factory, characters):
     path.write_text("".join(characters), encoding="utf-8")
     with contextlib.suppress(BadInput):
         assert read_log(path).steps
+
+
+def test_the_sample_of_the_documentation_is_the_one_that_is_tested():
+    sample = Path(__file__).parents[2] / "data" / "logs" / "megatron.log"
+    assert sample.read_text(encoding="utf-8") == samples.MEGATRON

@@ -46,11 +46,11 @@ def of_folder(folder):
 
 def children():
     """Processes below this one, zombies included."""
-    found = []
+    found = set()
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             if int(path.read_text().rpartition(")")[2].split()[1]) == os.getpid():
-                found.append(int(path.parent.name))
+                found.add(int(path.parent.name))
         except (OSError, ValueError):
             continue
     return found

@@ -92,7 +92,7 @@ def test_a_dry_run_shows_commands_and_makes_nothing(sweep, tmp_path, monkeypatch
     shown = sweep(GRID + '[[sweep]]\nkind = "strong"\ngpus = [2, 3]\nbatch = 4\n', "--dry-run")
     assert shown.code == 0
     assert "-m walltime measure train llama-3.2-1b --batch=4 --device=cpu --dp=1 --layers=2" in shown.out
-    assert "--nproc-per-node=2 -m walltime measure train llama-3.2-1b" in shown.out
+    assert "--nproc-per-node=2 -m -- walltime measure train llama-3.2-1b" in shown.out
     assert "dp=3 does not divide batch_seqs=4" in shown.out
     assert not (tmp_path / "S").exists()
     document = sweep(GRID, "--dry-run", "--json").json()
@@ -138,6 +138,8 @@ def test_what_the_machine_does_not_have_is_not_run(sweep):
     assert "gpus=4096 is too many for the" in partly.err
     assert "2 points: 1 ok, 1 not measured yet" in partly.out
     assert sweep(large.replace("[1, 4096]", "[4096]")).refused(4).startswith("gpus=4096 is too many")
+    kept = large.replace("seed = 0", "seed = 0\ncores_per_process = 100000").replace("[1, 4096]", "[1]")
+    assert "gpus=1 x cores_per_process=100000 is more than the" in sweep(kept).refused(4)
     on_gpus = large.replace('device = "cpu"', 'device = "cuda"').replace("[1, 4096]", "[4096]")
     assert " GPUs here. Valid elsewhere: --sbatch." in sweep(on_gpus).refused(4)
 
@@ -173,8 +175,8 @@ def test_modes_do_not_mix(sweep):
 
 def test_a_file_that_is_not_there_and_a_folder_that_is_a_file(sweep, call, file):
     assert "nowhere.toml" in call("measure", "sweep", "nowhere.toml").refused()
-    assert "is a file" in sweep(GRID, "--out", file("taken", "")).refused()
-    assert "cannot write" in sweep(GRID, "--out", file("also taken", "") / "below").refused()
+    assert "is not a folder" in sweep(GRID, "--out", file("taken", "")).refused()
+    assert "is not a folder" in sweep(GRID, "--out", file("also taken", "") / "below").refused()
 
 
 def test_every_flag_of_a_training_run_can_be_swept_but_those_of_its_answer():

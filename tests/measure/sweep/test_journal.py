@@ -27,18 +27,29 @@ def test_records_come_back_as_they_were_written(path):
     assert list(Journal(path).records.values()) == RECORDS
 
 
+def kept(offset):
+    """Records of which all is there in the first bytes, but perhaps the end of the line."""
+    ends = [len(b"".join(map(line_of, RECORDS[: count + 1]))) for count in range(len(RECORDS))]
+    return RECORDS[: sum(offset >= end - 1 for end in ends)]
+
+
 def test_torn_at_any_byte_the_whole_lines_remain(path):
-    ends = [len(WHOLE[:offset].rpartition(b"\n")[0]) + 1 for offset in range(len(WHOLE) + 1)]
-    for offset, end in enumerate(ends):
+    for offset in range(len(WHOLE) + 1):
         path.write_bytes(WHOLE[:offset])
-        journal = Journal(path)
-        kept = WHOLE[:offset].count(b"\n")
-        if offset < len(WHOLE) and WHOLE[offset : offset + 1] == b"\n":
-            kept, end = kept + 1, offset + 1  # all of it is there but the end of the line
-        assert list(journal.records.values()) == RECORDS[:kept], offset
-        assert path.read_bytes() == WHOLE[: end if kept else 0]
-        journal.append(RECORDS[-1])
-        assert list(Journal(path).records) == list(dict.fromkeys([*journal.records, "c3"]))
+        journal = Journal(path, mend=False)
+        assert list(journal.records.values()) == kept(offset), offset
+        rest = offset - len(b"".join(map(line_of, kept(offset))))
+        assert journal.num_damaged == (rest > 0), offset
+
+
+@pytest.mark.parametrize("offset", [0, 1, 80, len(line_of(RECORDS[0])) - 1, len(line_of(RECORDS[0])), len(WHOLE) - 2])
+def test_a_torn_journal_is_mended_and_goes_on(path, offset):
+    path.write_bytes(WHOLE[:offset])
+    journal = Journal(path)
+    for record in RECORDS[len(kept(offset)) :]:
+        journal.append(record)
+    assert path.read_bytes() == WHOLE
+    assert list(Journal(path).records.values()) == RECORDS
 
 
 def test_a_changed_byte_is_seen_wherever_it_is(path):

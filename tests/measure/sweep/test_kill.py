@@ -28,7 +28,6 @@ def test_kill_9_at_50_random_moments(tmp_path):
         folders += 1
         kills += swept(tmp_path / f"sweep{folders}", chance, KILLS - kills)
     assert kills == KILLS
-    print("folders", folders)
 
 
 def swept(folder, chance, most):

@@ -4,9 +4,9 @@ import pytest
 
 from walltime.measure.sweep.logs import cause, last_lines
 
-AGENT = """W1122 00:55:48.349000 27390 torch/distributed/elastic/multiprocessing/api.py:1028] Sending process 7 closing signal
-E1122 00:55:48.368000 27390 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: CODE) local_rank: 1 \
-(pid: 27476) of binary: python
+PLACE = "00:55:48.349000 27390 torch/distributed/elastic/multiprocessing/api.py:1028]"
+AGENT = f"""W1122 {PLACE} Sending process 7 closing signal SIGTERM
+E1122 {PLACE} failed (exitcode: CODE) local_rank: 1 (pid: 27476) of binary: python
 Traceback (most recent call last):
   File "run.py", line 1032, in <module>
 torch.distributed.elastic.multiprocessing.errors.ChildFailedError:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,11 @@ def wait_for(condition, what):
     while not condition():
         assert time.monotonic() < deadline, f"no {what}"
         time.sleep(0.005)
+
+
+def guard_of(folder):
+    running = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in sweeping.of_folder(folder)}
+    return next(pid for pid, command in running.items() if b"guard.py" in command)
 
 
 def started(folder, *arguments):
@@ -137,19 +143,21 @@ def test_results_from_elsewhere_are_collected(tmp_path):
 
 
 def test_a_hang_is_ended_with_all_its_processes(tmp_path):
+    before = sweeping.children()
     asked = sweeping.points("hang", "ok")
     sweeping.run(tmp_path, asked, timeout_s=2.0, retries=2)
     hung, after = recorded(tmp_path)
     assert (hung.status, hung.attempts, hung.message) == ("timeout", 1, "not done after 2 s")
     assert after.status == "ok"
-    assert sweeping.children() == []
+    assert sweeping.children() <= before
 
 
 def test_what_a_point_leaves_behind_is_ended(tmp_path):
+    before = sweeping.children()
     sweeping.run(tmp_path, sweeping.points("leave behind"))
     assert outcomes(tmp_path) == [("ok", 0, 1)]
     assert sweeping.of_folder(tmp_path) == []
-    assert sweeping.children() == []
+    assert sweeping.children() <= before
 
 
 def test_killing_one_rank_ends_the_point_with_a_clear_record(tmp_path):
@@ -171,7 +179,7 @@ def test_a_killed_guard_leaves_nothing_behind(tmp_path):
     sweep = threading.Thread(target=sweeping.run, args=(tmp_path, asked))
     sweep.start()
     wait_for(hangs.exists, "hang")
-    (guard,) = sweeping.children()
+    guard = guard_of(tmp_path)
     os.kill(guard, signal.SIGKILL)
     sweep.join(60)
     (record,) = recorded(tmp_path)
@@ -197,9 +205,7 @@ def test_what_sweep_and_guard_leave_when_both_are_killed_is_ended_by_the_next(tm
     hangs = Folder(tmp_path).result(hang.id).with_suffix(".hangs")
     sweep = started(tmp_path, 1, "hang")
     wait_for(hangs.exists, "hang")
-    guard = next(
-        pid for pid in sweeping.of_folder(tmp_path) if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    )
+    guard = guard_of(tmp_path)
     os.kill(sweep.pid, signal.SIGSTOP)  # so that it cannot clean up after its guard
     os.kill(guard, signal.SIGKILL)
     sweep.kill()
@@ -227,6 +233,19 @@ def test_a_program_that_is_not_there_is_said(tmp_path):
     sweeping.run(tmp_path, sweeping.points("ok"), command=lambda point, result: ["/nowhere/python"])
     (record,) = recorded(tmp_path)
     assert record.message.startswith("could not be started: ")
+
+
+def test_a_point_is_kept_to_its_cores(tmp_path):
+    (asked,) = sweeping.points("ok")
+    show = "import os, sys; print(len(os.sched_getaffinity(0)), file=open(sys.argv[1], 'w'))"
+    told = tmp_path / "cores"
+    for cores in (1, None):
+        sweeping.run(
+            tmp_path / str(cores),
+            [replace(asked, cores_per_process=cores)],
+            command=lambda *_: [sys.executable, "-c", show, str(told)],
+        )
+        assert int(told.read_text()) == (cores or len(os.sched_getaffinity(0)))
 
 
 def test_the_place_that_a_launcher_gave_the_sweep_is_not_that_of_its_points(tmp_path, monkeypatch):

@@ -1,6 +1,9 @@
 """Scripts for Slurm: the text that submitit writes, and what a table ``[slurm]`` may say."""
 
+import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from walltime.measure.sweep.flags import Flag
 from walltime.measure.sweep.folder import Folder
 from walltime.measure.sweep.points import Point
 from walltime.measure.sweep.slurm import scripts, slurm_of
+from walltime.measure.sweep.sweep_file import read_sweep
 from walltime.problems import BadInput, MissingExtra
 
 FLAGS = {name: Flag(name, "whole", f"--{name.replace('_', '-')}") for name in ("batch", "dp")}
@@ -50,6 +54,7 @@ export SUBMITIT_EXECUTOR=slurm
 srun --unbuffered --output /sweeps/S/logs/%j_%t_log.out --kill-on-bad-exit=1 --cpus-per-task=12 \
 python -m walltime measure train llama-3.1-8b --batch=32 --dp=16 --result=/sweeps/S/results/abc123.json
 """
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "run_a_sweep.md"
 FOLDER = Folder(Path("/sweeps/S"))
 
 
@@ -92,8 +97,8 @@ def test_the_time_of_a_job_is_that_of_a_point_unless_it_is_said():
 
 
 def test_without_submitit_it_says_so(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "submitit", None)
-    monkeypatch.setitem(__import__("sys").modules, "submitit.slurm.slurm", None)
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    monkeypatch.setitem(sys.modules, "submitit.slurm.slurm", None)
     with pytest.raises(MissingExtra, match="sbatch scripts are written through submitit: pip install"):
         scripts([point(8)], FLAGS, FOLDER, table())
     assert module.INSTALL == "pip install 'walltime[slurm]'"
@@ -119,3 +124,34 @@ def test_what_is_wrong_with_the_table_is_said(changed, said):
 def test_the_size_of_a_node_must_be_said():
     with pytest.raises(BadInput, match="gpus_per_node is not given"):
         slurm_of({}, 60.0, Path("S.toml"))
+
+
+def test_the_script_runs_its_point_once(tmp_path, file, monkeypatch):
+    """With stand-ins for srun and scontrol, and a Python that shows what it was told."""
+    pytest.importorskip("submitit")
+    told = tmp_path / "told"
+    file("scontrol", "#!/bin/bash\necho node7\necho node8\n").chmod(0o755)
+    file("srun", '#!/bin/bash\nwhile [ "$1" != python ]; do shift; done\nshift\nexec showing "$@"\n').chmod(0o755)
+    file("showing", f'#!/bin/bash\necho "$MASTER_ADDR $MASTER_PORT $*" >> {told}\ntouch "${{@: -1}}"\n').chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "20042")
+    folder = Folder(tmp_path / "S")
+    folder.make()
+    texts, _ = scripts([point(16)], FLAGS, folder, table(setup=[]))
+    script = texts["abc123.sbatch"].replace("--result=", "")  # so that the last argument is the file
+    for _ in range(2):
+        subprocess.run(["bash", "-e"], input=script, text=True, check=True)
+    result = folder.result("abc123")
+    assert told.read_text().splitlines() == [
+        f"node7 10042 -m walltime measure train llama-3.1-8b --batch=32 --dp=16 {result}"
+    ]
+
+
+def test_the_example_of_the_documentation(file):
+    """The page's other example is run by the tests of the documentation."""
+    blocks = re.findall(
+        r"^```toml\n# large.toml\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    sweep = read_sweep(file("large.toml", blocks[0]), {"seq_len": Flag("seq_len", "whole", "--seq-len")})
+    read = slurm_of(sweep.slurm, sweep.timeout_s, sweep.path)
+    assert (read.gpus_per_node, read.time_s, read.parameters) == (8, 1200, {"partition": "gpu"})

@@ -40,6 +40,13 @@ def test_csv_has_a_row_a_step(call, tmp_path):
     assert all(float(row["exposed_all_reduce_s"]) > 0 for row in rows)
 
 
+def test_a_folder_stands_for_its_traces(call, make, tmp_path):
+    for name in ("b.json", "a.json.gz", "notes.txt"):
+        make.written(tmp_path / name, [make.kernel(0, 10)])
+    document = call("measure", "trace", tmp_path, tmp_path / "b.json", "--json").json()
+    assert [Path(rank["file"]).name for rank in document["ranks"]] == ["a.json.gz", "b.json"]
+
+
 def test_it_needs_no_pytorch():
     code = (
         "import sys\nfrom walltime.cli import main\n"
@@ -111,6 +118,7 @@ def test_bad_arguments_are_refused(call, make, tmp_path):
     assert "cannot read 'nowhere.json'" in call("measure", "trace", "nowhere.json").refused()
     assert "is a folder" in call("measure", "trace", path, "--csv", tmp_path).refused()
     assert "would overwrite a trace" in call("measure", "trace", path, "--csv", path).refused()
-    assert "cannot read" in call("measure", "trace", tmp_path).refused()
+    (tmp_path / "empty").mkdir()
+    assert "no traces in the folder" in call("measure", "trace", tmp_path / "empty").refused()
     nowhere = tmp_path / "a.json" / "rows.csv"
     assert "cannot write" in call("measure", "trace", path, "--csv", nowhere).refused()

@@ -42,7 +42,7 @@ def test_plans_of_the_tests_are_run(plans):
     ],
 )
 def test_plans_that_are_not_run(changes, said):
-    with pytest.raises(BadInput, match="(?s)^[^\n]*$") as refusal:
+    with pytest.raises(BadInput, match=r"(?s)^[^\n]*$") as refusal:
         check_request(tiny.request(replace(Plan(**FP32), **changes)), None, "cpu")
     assert said in str(refusal.value)
 
@@ -67,13 +67,13 @@ def test_plans_that_are_not_run(changes, said):
 )
 def test_models_that_are_not_run(dimensions, plan, said):
     training = replace(tiny.TRAINING, model=replace(tiny.MODEL, **dimensions))
-    with pytest.raises(BadInput, match="(?s)^[^\n]*$") as refusal:
+    with pytest.raises(BadInput, match=r"(?s)^[^\n]*$") as refusal:
         check_request(tiny.request(Plan(**FP32, **plan), training))
     assert said in str(refusal.value)
 
 
 def test_as_many_processes_as_the_plan_has():
-    with pytest.raises(BadInput, match="the plan has 2 processes .* but 4 run"):
+    with pytest.raises(BadInput, match=r"the plan has 2 processes .* but 4 run"):
         check_request(tiny.request(Plan(dp=2, **FP32)), 4)
 
 

@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 
 from walltime.catalog import DATASHEET, ModelRecord, parameter_set  # noqa: E402
 from walltime.measure.training.attention import Attention  # noqa: E402
+from walltime.measure.training.experts import Mixture, one_kernel  # noqa: E402
 from walltime.measure.training.layers import Tables  # noqa: E402
 from walltime.measure.training.model import Decoder, recompute_of, window_of  # noqa: E402
 from walltime.measure.training.stages import layers_of_chunks  # noqa: E402
@@ -134,8 +135,6 @@ def test_experts_are_mixed_by_their_scores():
     """Against the plain loop over tokens."""
     from torch.nn import functional
 
-    from walltime.measure.training.experts import Mixture
-
     model = replace(tiny.MODEL, **MOE)
     with torch.device("meta"):
         mixture = Mixture(model)
@@ -149,6 +148,22 @@ def test_experts_are_mixed_by_their_scores():
             hidden = functional.silu(token @ experts.gate[expert]) * (token @ experts.up[expert])
             expected[place] += weight * (hidden @ experts.down[expert])
     torch.testing.assert_close(mixture(x)[0], expected)
+
+
+@pytest.mark.parametrize("counts", [[3, 0, 8, 5], [0, 0, 0, 16], [16, 0, 0, 0], [1, 1, 1, 13]])
+def test_the_grouped_product_is_a_product_a_group(counts):
+    """What a GPU does in one kernel, forward and backward; PyTorch has the same product for CPUs."""
+    generator = torch.Generator().manual_seed(0)
+    results = []
+    for product in (one_kernel, lambda x, w, counts, _: torch.cat([*map(torch.matmul, x.split(counts.tolist()), w)])):
+        x = torch.randn(16, 8, generator=generator.manual_seed(0)).requires_grad_()
+        weights = torch.randn(4, 8, 24, generator=generator).requires_grad_()
+        groups = torch.arange(4).repeat_interleave(torch.tensor(counts))
+        y = product(x, weights, torch.tensor(counts), groups)
+        (y * y).sum().backward()
+        results.append([y.detach(), x.grad, weights.grad])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_recomputation_changes_nothing(tokens):

@@ -30,7 +30,10 @@ _PERCENT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%?)")
 _source_options = options(
     click.option("--log", type=click.Path(path_type=Path), help="A log of Megatron-LM, torchtitan, NeMo or DeepSpeed."),
     click.option(
-        "--trace", multiple=True, type=click.Path(path_type=Path), help="A trace of each of its processes (repeat)."
+        "--trace",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="A trace of each of its processes, or a folder of them (repeat).",
     ),
     click.option("--result", type=click.Path(path_type=Path), help="The file of walltime measure train --result."),
     click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps to time, if it is run here. Default 20."),
@@ -103,11 +106,12 @@ def _asked(values: Mapping[str, Any]) -> Question:
 
 def _measured(given: Mapping[str, Any], asked: Question) -> "Measured":
     from walltime.measure.checks import from_log, from_result, from_traces
+    from walltime.measure.trace import trace_files
 
     if given["log"] is not None:
         return from_log(given["log"], asked.training, asked.plan.num_gpus)
     if given["trace"]:
-        return from_traces(list(dict.fromkeys(given["trace"])), asked.plan)
+        return from_traces(trace_files(given["trace"]), asked.plan)
     if given["result"] is not None:
         return from_result(given["result"], asked.training, asked.plan)
     from walltime.cli.measuring.run_plan import run_here

@@ -23,7 +23,7 @@ from walltime.measure.collectives.survey import (
     survey,
 )
 from walltime.measure.devices import DeviceKind, device
-from walltime.measure.ranks import Place, place
+from walltime.measure.ranks import Place, end_with_launcher, place
 from walltime.measure.row_files import named
 from walltime.problems import NegativeAnswer
 from walltime.report.measured_collectives import collective_warnings, collectives_json, collectives_text
@@ -84,6 +84,7 @@ def command(
             collective_rows_file(csv_path)
         run_locally(number, ["measure", "collectives", *_arguments(request, as_json)], check_devices(kind, number))
         return
+    end_with_launcher()
     where = place()
     check_request(request, where)
     progress = Progress("collectives measured") if where.is_first else None

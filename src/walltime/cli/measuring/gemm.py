@@ -17,7 +17,7 @@ from walltime.measure.devices import DeviceKind, device
 from walltime.measure.kernel_rows import kernel_rows_file
 from walltime.measure.kernels.grid import KINDS
 from walltime.measure.kernels.survey import KernelRequest, KernelSurvey, check_precisions, survey
-from walltime.measure.ranks import Place, place
+from walltime.measure.ranks import Place, end_with_launcher, place
 from walltime.measure.row_files import named
 from walltime.problems import NegativeAnswer
 from walltime.report.measured_kernels import kernel_warnings, kernels_json, kernels_text
@@ -71,6 +71,7 @@ def command(
             kernel_rows_file(csv_path)
         run_locally(number, ["measure", "gemm", *_arguments(request, as_json)], found)
         return
+    end_with_launcher()
     where = place()
     progress = Progress("kernels measured") if where.is_first else None
     measured = survey(request, where, device(where, kind), progress)

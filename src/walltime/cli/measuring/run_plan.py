@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from walltime.cli.question import Question
 from walltime.interop.run import run_values
-from walltime.measure.requirements import torch_module
 from walltime.plan import Plan
 from walltime.problems import BadInput, MissingExtra, Problem
 from walltime.signals import terminable
@@ -40,7 +39,6 @@ def run_here(asked: Question, steps: int | None) -> "Measured":
     """
     from walltime.measure.checks import from_result
 
-    torch_module()
     with tempfile.TemporaryDirectory(prefix="walltime-") as folder:
         result = Path(folder) / "result.json"
         _run([sys.executable, "-m", "walltime", "measure", "train", *train_arguments(asked, steps, result)], result)

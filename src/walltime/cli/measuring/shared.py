@@ -11,7 +11,7 @@ import click
 
 from walltime.cli.common import options
 from walltime.measure.devices import DeviceKind
-from walltime.measure.ranks import launch_command, place
+from walltime.measure.ranks import LAUNCHER, launch_command, place
 from walltime.measure.requirements import torch_module
 from walltime.problems import BadInput, MissingExtra, NegativeAnswer, Problem
 from walltime.signals import terminable
@@ -85,7 +85,7 @@ def run_locally(nproc: int, arguments: Sequence[str], kind: str) -> None:
         It failed: with the line that one of them gave as the reason.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    environment = {"OMP_NUM_THREADS": str(max(1, cores // nproc)), **os.environ}
+    environment = {"OMP_NUM_THREADS": str(max(1, cores // nproc)), **os.environ, LAUNCHER: str(os.getpid())}
     sys.stdout.flush()
     with terminable(), tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         command = launch_command(nproc, [*arguments, "--device", kind])

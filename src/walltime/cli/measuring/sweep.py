@@ -18,6 +18,7 @@ from walltime.measure.sweep.runner import Progress, Running, collect, run_sweep,
 from walltime.measure.sweep.slurm import scripts, slurm_of
 from walltime.measure.sweep.sweep_file import Sweep, read_sweep
 from walltime.problems import BadInput, NegativeAnswer
+from walltime.report.files import check_writable
 from walltime.report.measured_sweep import counts, plan_text, point_text, sweep_json, sweep_text
 
 _UNFINISHED = {"failed": "failed", "timeout": "timed out", "waiting": "are not measured yet"}
@@ -55,8 +56,7 @@ def command(
     sweep = read_sweep(file, flags)
     expansion = expand(sweep, point_check())
     folder = Folder(out or file.with_suffix(""))
-    if folder.path.exists() and not folder.path.is_dir():
-        raise BadInput(f"--out {str(folder.path)!r} is a file. Valid: a folder, made if it is not there.")
+    check_writable(folder.path)
     notes = _notes(folder, expansion)
     written: list[str] = []
     if dry_run:

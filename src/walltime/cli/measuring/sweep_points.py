@@ -100,6 +100,10 @@ def _num_gpus(points: Sequence[Point]) -> int:
 
 def _lacking(point: Point, num_gpus: int, num_cores: int) -> str:
     """Say what a point needs and the machine does not have; empty if it has it."""
+    if point.num_cores and not hasattr(os, "sched_setaffinity"):
+        return f"cores_per_process={point.cores_per_process}: only Linux keeps processes to cores."
+    if (point.num_cores or 0) > num_cores:
+        return f"gpus={point.num_gpus} x cores_per_process={point.cores_per_process} is more than the {num_cores} here."
     needed, kind = point.num_gpus, point.options.get("device", _USUAL_DEVICE if num_gpus else "cpu")
     most = _MOST_PER_CORE * num_cores if kind == "cpu" else num_gpus
     there = f"{num_cores} cores" if kind == "cpu" else f"{num_gpus} GPUs"

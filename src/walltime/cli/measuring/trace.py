@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from walltime.cli.common import emit_json, json_option
-from walltime.measure.trace import trace_report
+from walltime.measure.trace import trace_files, trace_report
 from walltime.problems import BadInput
 from walltime.report.files import atomic_text, check_writable, csv_text
 from walltime.report.trace import trace_json, trace_rows, trace_text
@@ -18,18 +18,18 @@ from walltime.report.trace import trace_json, trace_rows, trace_text
 def command(files: tuple[Path, ...], csv_path: Path | None, as_json: bool) -> None:
     """Say where the time of traced training steps went.
 
-    FILEs are traces of PyTorch's profiler (export_chrome_trace, .json or .json.gz), one for each process of a run, from
-    this machine or from elsewhere: no GPU and no PyTorch is needed. Computation is the time in which some kernel runs,
-    exposed communication that in which some collective runs and no kernel, idle the rest of the step. On a CPU,
-    operators stand for kernels.
+    FILEs are traces of PyTorch's profiler (export_chrome_trace, .json or .json.gz), one for each process of a run, or a
+    folder of them; from this machine or from elsewhere: no GPU and no PyTorch is needed. Computation is the time in
+    which some kernel runs, exposed communication that in which some collective runs and no kernel, idle the rest of the
+    step. On a CPU, operators stand for kernels.
 
     \b
     walltime measure trace rank0.json.gz rank1.json.gz
-    walltime measure trace traces/*.json --csv steps.csv
+    walltime measure trace traces/ --csv steps.csv
     """
     if not files:
         raise BadInput("no trace is given. Valid: walltime measure trace rank0.json.gz, one file for each process.")
-    paths = list(dict.fromkeys(files))
+    paths = trace_files(files)
     if csv_path is not None:
         _check_target(csv_path, paths)
     report = trace_report(paths)

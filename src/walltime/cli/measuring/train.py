@@ -91,8 +91,9 @@ def command(*, as_json: bool, **values: Any) -> None:
     torchrun --nnodes 4 --nproc-per-node 8 ... -m walltime measure train llama-3.1-8b --tp 8 --batch 64
     """
     from walltime.cli.measuring.train_question import asked_of
-    from walltime.measure.ranks import place
+    from walltime.measure.ranks import end_with_launcher, place
 
+    end_with_launcher()
     where = place()
     device_kind = _device_kind(values["device"])
     asked = asked_of(values, where, device_kind)
@@ -173,10 +174,10 @@ def _how_to_start(needed: int, here: int, device_kind: str) -> str:
 
 def _started_here(num_processes: int) -> int:
     """Run this same command in several processes; return torchrun's exit code."""
-    from walltime.measure.ranks import launch_command
+    from walltime.measure.ranks import LAUNCHER, launch_command
 
-    threads = max(1, _places_here("cpu") // num_processes)
-    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}  # as torchrun, which says so at length, would set it
+    threads = max(1, _places_here("cpu") // num_processes)  # torchrun would set them too, and say so at length
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ, LAUNCHER: str(os.getpid())}
     with terminable(), subprocess.Popen(launch_command(num_processes, sys.argv[1:]), env=environment) as agent:
         try:
             return agent.wait()

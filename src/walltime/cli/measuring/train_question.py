@@ -153,7 +153,6 @@ def _batch(values: Mapping[str, Any], plan: Plan, notes: list[str]) -> int:
     if given is not None:
         return whole(given, "batch", LARGEST_SIZE)
     least = plan.dp * plan.micro_batch * plan.pp
-    notes.append(
-        f"batch is not given: {format_count(least)} sequence{'s' if least > 1 else ''} a step, the fewest that fill the plan"
-    )
+    shown = f"{format_count(least)} sequence{'s' if least > 1 else ''}"
+    notes.append(f"batch is not given: {shown} a step, the fewest that fill the plan")
     return least

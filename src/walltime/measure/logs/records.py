@@ -89,7 +89,7 @@ class Timing:
     step_time_s
         The median. [s]
     num_lines, num_left_out
-        Lines that it is the median of, and those of the warm-up.
+        Lines that it is the median of, and those of the warm-up or of other batches.
     loss_first, loss_last
         Of these lines.
     flop_per_s_per_gpu, utilization, power_w
@@ -121,8 +121,8 @@ def timing(log: Log, batch_seqs: int, seq_len: int, num_gpus: int) -> Timing:
     BadInput
         The log is of another batch size, or no line says how long a step took.
     """
-    steady = log.steady()
     _check_batch(log, batch_seqs)
+    steady = [step for step in log.steady() if step.batch_seqs in (None, batch_seqs)]
     times = [_time_s(step, batch_seqs, batch_seqs * seq_len / num_gpus) for step in steady]
     known = [time_s for time_s in times if time_s is not None]
     if not known:
@@ -150,11 +150,12 @@ def _time_s(step: LoggedStep, batch_seqs: float, tokens_per_gpu: float) -> float
 
 
 def _check_batch(log: Log, batch_seqs: int) -> None:
-    printed = next((step.batch_seqs for step in reversed(log.steps) if step.batch_seqs is not None), None)
-    if printed is not None and printed != batch_seqs:
+    """Refuse a log none of whose later lines is of the batch; lines of a growing batch are of several."""
+    printed = [step.batch_seqs for step in log.steady() if step.batch_seqs is not None]
+    if printed and batch_seqs not in printed:
         raise BadInput(
-            f"{log.path}: steps of {printed:g} sequences, and the plan's batch={batch_seqs}. "
-            f"Valid: the log of this run, or --batch {printed:g}."
+            f"{log.path}: steps of {printed[-1]:g} sequences, and the plan's batch={batch_seqs}. "
+            f"Valid: the log of this run, or --batch {printed[-1]:g}."
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from walltime.measure.sweep.flags import MODEL
 from walltime.measure.sweep.points import LeftOut, Point, point_id
-from walltime.measure.sweep.sweep_file import BATCH, GPUS, LOCAL_BATCH, Sweep, Table
+from walltime.measure.sweep.sweep_file import BATCH, CORES, GPUS, LOCAL_BATCH, OWN, Sweep, Table
 from walltime.problems import BadInput
 from walltime.units import shortened
 
@@ -110,12 +110,13 @@ def _point(options: Mapping[str, Any], table: str) -> Point:
     if MODEL not in options:
         raise BadInput("model is not given. Valid: model = a name, a config.json or a TOML file, under [base].")
     num_gpus, dp = _degrees(options)
-    own = {name: value for name, value in options.items() if name not in (GPUS, LOCAL_BATCH, "dp", *ONE_IS_NONE)}
+    own = {name: value for name, value in options.items() if name not in (*OWN, "dp", *ONE_IS_NONE)}
     degrees = {name: _whole(options, name) for name in ONE_IS_NONE if name in options}
     degrees = {name: degree for name, degree in degrees.items() if degree > 1}
     resolved = own | degrees | {"dp": dp} | _batch(options, dp)
     ordered = dict(sorted(resolved.items()))
-    return Point(point_id(num_gpus, ordered, 0), num_gpus, ordered, tables=(table,))
+    cores = options.get(CORES)
+    return Point(point_id(num_gpus, ordered, 0, cores), num_gpus, ordered, cores_per_process=cores, tables=(table,))
 
 
 def _degrees(options: Mapping[str, Any]) -> tuple[int, int]:
@@ -167,8 +168,9 @@ def _ordered(points: list[Point], sweep: Sweep) -> list[Point]:
 
 
 def _repeated(points: list[Point], times: int) -> list[Point]:
-    return [
-        point if index == 0 else replace(point, id=point_id(point.num_gpus, point.options, index), repeat=index)
-        for index in range(times)
-        for point in points
-    ]
+    return [point if index == 0 else _again(point, index) for index in range(times) for point in points]
+
+
+def _again(point: Point, index: int) -> Point:
+    new_id = point_id(point.num_gpus, point.options, index, point.cores_per_process)
+    return replace(point, id=new_id, repeat=index)

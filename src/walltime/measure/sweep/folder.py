@@ -133,7 +133,7 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
 @contextmanager
 def _lock_file(path: Path) -> Iterator[int]:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise cannot_write(path, error) from error
     try:

@@ -1,7 +1,8 @@
 """Runs one command and leaves nothing of it behind. A program by itself, of the standard library alone.
 
-``python guard.py TIMEOUT_S GRACE_S COMMAND...`` runs the command in a session of its own, its output where the guard's
-standard error goes. Everything that the command has started is ended, politely and then not,
+``python guard.py TIMEOUT_S GRACE_S NUM_CORES COMMAND...`` runs the command in a session of its own, on the first so
+many cores that there are (0: all), its output where the guard's standard error goes. Everything that the command has
+started is ended, politely and then not,
 
 - when the command ends by itself,
 - when its time is up,
@@ -24,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+_ADOPTS = sys.platform.startswith("linux")
 _SET_CHILD_SUBREAPER = 36  # of prctl(2)
 _POLL_S = 0.02
 KILL_WAIT_S = 60.0
@@ -105,6 +107,9 @@ class _Family:
         self._signal(signal.SIGTERM)
         self._wait(grace_s, lambda: None)
         self._wait(KILL_WAIT_S, lambda: self._signal(signal.SIGKILL))
+        if not _ADOPTS:  # then all that can be found is the group of the command
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.child.pid, signal.SIGKILL)
         return descendants(os.getpid()) if self.has_children else []
 
     def _wait(self, limit_s: float, meanwhile: Callable[[], None]) -> None:
@@ -144,7 +149,7 @@ def descendants(pid: int) -> list[int]:
 
 def _adopt_orphans() -> None:
     """Become the parent of what loses its own below this process, where the system can do that (Linux)."""
-    if not sys.platform.startswith("linux"):
+    if not _ADOPTS:
         return
     import ctypes
 
@@ -167,9 +172,16 @@ def _noticed(number: int, frame: FrameType | None) -> None:
     """Do nothing: the wake-up file has it."""
 
 
+def _keep_to(num_cores: int) -> None:
+    """Keep this process and all that it starts to some of the cores, where the system can do that (Linux)."""
+    if num_cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:num_cores])
+
+
 def main() -> None:
     """Run what the command line says."""
-    report = run(sys.argv[3:], float(sys.argv[1]), float(sys.argv[2]))
+    _keep_to(int(sys.argv[3]))
+    report = run(sys.argv[4:], float(sys.argv[1]), float(sys.argv[2]))
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.write(json.dumps(report))
         sys.stdout.flush()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from walltime.measure.sweep.durable import append_line, sync_folder, write_whole
+from walltime.problems import BadInput
 
 Status = Literal["ok", "oom", "failed", "timeout"]
 STATUSES: tuple[Status, ...] = ("ok", "oom", "failed", "timeout")
@@ -101,6 +102,11 @@ class Journal:
     mend
         Whether damaged lines are set aside, into a file beside it; otherwise they are passed over.
 
+    Raises
+    ------
+    BadInput
+        The file cannot be read, or not mended.
+
     Attributes
     ----------
     records
@@ -113,7 +119,7 @@ class Journal:
         self.path = path
         self.records: dict[str, Record] = {}
         self.num_damaged = 0
-        content = path.read_bytes() if path.exists() else b""
+        content = _content(path)
         whole, damaged = _sorted_out(content)
         self.num_damaged = len(damaged)
         self.records = {record.id: record for _, record in whole}
@@ -132,6 +138,15 @@ class Journal:
         for line in damaged:
             append_line(self.path.with_name(f"{self.path.name}.damaged"), line.rstrip(b"\n") + b"\n")
         write_whole(self.path, b"".join(whole))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise BadInput(f"cannot read {str(path)!r}: {error.strerror or error}.") from None
 
 
 def _sorted_out(content: bytes) -> tuple[list[tuple[bytes, Record]], list[bytes]]:

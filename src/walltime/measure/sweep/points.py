@@ -26,6 +26,8 @@ class Point:
         Fields of ``walltime measure train``, resolved: degrees, and a batch in sequences.
     repeat
         0, then 1 and so on where points are repeated.
+    cores_per_process
+        Cores that each process is kept to; None for what there is.
     tables
         The tables of the file that ask for it.
     """
@@ -34,11 +36,18 @@ class Point:
     num_gpus: int
     options: Mapping[str, Any]
     repeat: int = 0
+    cores_per_process: int | None = None
     tables: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def num_cores(self) -> int | None:
+        """Cores that all its processes are kept to."""
+        return None if self.cores_per_process is None else self.cores_per_process * self.num_gpus
 
     def request(self) -> dict[str, Any]:
         """Return what it asks, as the journal has it."""
-        return {"num_gpus": self.num_gpus, "options": dict(self.options), "repeat": self.repeat}
+        asked = {"num_gpus": self.num_gpus, "options": dict(self.options), "repeat": self.repeat}
+        return asked | ({} if self.cores_per_process is None else {"cores_per_process": self.cores_per_process})
 
 
 @dataclass(frozen=True)
@@ -51,10 +60,11 @@ class LeftOut:
     point_id: str = ""
 
 
-def point_id(num_gpus: int, options: Mapping[str, Any], repeat: int) -> str:
+def point_id(num_gpus: int, options: Mapping[str, Any], repeat: int, cores_per_process: int | None = None) -> str:
     """Return the hash of a request. A model in a file counts by what the file says, not by where it lies."""
     asked = dict(options) | {MODEL: _identity(str(options.get(MODEL, "")))}
-    text = json.dumps([num_gpus, asked, repeat], sort_keys=True, separators=(",", ":"))
+    more = [] if cores_per_process is None else [cores_per_process]
+    text = json.dumps([num_gpus, asked, repeat, *more], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:_ID_DIGITS]
 
 

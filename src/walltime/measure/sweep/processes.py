@@ -47,7 +47,13 @@ class Ending:
 
 
 def run_guarded(
-    command: Sequence[str], folder: Path, log: Path, lock: int, timeout_s: float, grace_s: float = GRACE_S
+    command: Sequence[str],
+    folder: Path,
+    log: Path,
+    lock: int,
+    timeout_s: float,
+    grace_s: float = GRACE_S,
+    num_cores: int | None = None,
 ) -> Ending:
     """Run a command to its end, or end it.
 
@@ -63,8 +69,11 @@ def run_guarded(
         Open file that the guard holds until nothing is left.
     timeout_s, grace_s
         After which it is asked to end; after which, again, it is killed. [s]
+    num_cores
+        That it is kept to; None for all.
     """
-    program = [sys.executable, "-I", "-S", str(Path(guard.__file__)), repr(timeout_s), repr(grace_s), *command]
+    how = [repr(timeout_s), repr(grace_s), str(num_cores or 0)]
+    program = [sys.executable, "-I", "-S", str(Path(guard.__file__)), *how, *command]
     with log.open("ab") as output:
         process = subprocess.Popen(
             program,

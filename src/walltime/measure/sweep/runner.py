@@ -164,7 +164,7 @@ def _measured(point: Point, folder: Folder, how: Running) -> Record:
         started = datetime.datetime.now(datetime.UTC)
         begun = time.monotonic()
         with folder.point_lock(_longest_end_s(how)) as lock:
-            ending = run_guarded(command, folder.path, log, lock, how.timeout_s, how.grace_s)
+            ending = run_guarded(command, folder.path, log, lock, how.timeout_s, how.grace_s, point.num_cores)
         seen: dict[str, Any] = {
             "started": started.isoformat(timespec="seconds"),
             "elapsed_s": round(time.monotonic() - begun, 3),

@@ -39,7 +39,7 @@ class Slurm:
     time_s
         Limit of a job. [s]
     cpus_per_task
-        Cores of a process; None leaves it to the cluster.
+        Cores of a process; None leaves it to the point, or else to the cluster.
     setup
         Lines of shell before a job's command: modules to load, for example.
     python
@@ -128,6 +128,7 @@ def scripts(
 def _script(writer: Any, point: Point, flags: Flags, folder: Folder, slurm: Slurm) -> str:
     """Return the script of a point. Submitted again, it ends at once if the point is measured."""
     num_nodes, per_node = _nodes(point, slurm)
+    cores = slurm.cpus_per_task or point.cores_per_process
     result = folder.result(point.id).absolute()
     arguments = [*train_arguments(flags, point.options), f"--result={result}"]
     text: str = writer(
@@ -137,11 +138,11 @@ def _script(writer: Any, point: Point, flags: Flags, folder: Folder, slurm: Slur
         nodes=num_nodes,
         ntasks_per_node=per_node,
         gpus_per_node=None if point.options.get("device") == "cpu" else per_node,
-        cpus_per_task=slurm.cpus_per_task,
+        cpus_per_task=cores,
         time=math.ceil((slurm.time_s + _WARNING_S) / 60),
         signal_delay_s=_WARNING_S,
         setup=[f"[ -e {shlex.quote(str(result))} ] && exit 0  # measured already", *slurm.setup, *_SETUP],
-        srun_args=_srun_arguments(slurm),
+        srun_args=_srun_arguments(cores),
         stderr_to_stdout=True,
         wckey=None,
         additional_parameters=dict(slurm.sbatch),
@@ -150,10 +151,9 @@ def _script(writer: Any, point: Point, flags: Flags, folder: Folder, slurm: Slur
     return text
 
 
-def _srun_arguments(slurm: Slurm) -> list[str]:
+def _srun_arguments(cores: int | None) -> list[str]:
     """Return what srun is told itself: since Slurm 22.05 it does not take the cores of a task from its job."""
-    cores = [] if slurm.cpus_per_task is None else [f"--cpus-per-task={slurm.cpus_per_task}"]
-    return ["--kill-on-bad-exit=1", *cores]
+    return ["--kill-on-bad-exit=1", *([] if cores is None else [f"--cpus-per-task={cores}"])]
 
 
 def _submission(names: list[str]) -> str:

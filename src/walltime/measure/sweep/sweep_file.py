@@ -16,9 +16,13 @@ KINDS: tuple[Kind, ...] = ("weak", "strong", "model-parallel", "grid")
 Order = Literal["as-written", "smallest-first", "shuffled"]
 ORDERS: tuple[Order, ...] = ("as-written", "smallest-first", "shuffled")
 
-GPUS, LOCAL_BATCH, BATCH = "gpus", "local_batch", "batch"
-OWN = (GPUS, LOCAL_BATCH)
-"""Fields that a sweep has beside those of ``measure train``: processes, and sequences of a data-parallel rank."""
+GPUS, LOCAL_BATCH, BATCH, CORES = "gpus", "local_batch", "batch", "cores_per_process"
+OWN = (GPUS, LOCAL_BATCH, CORES)
+"""Fields that a sweep has beside those of ``measure train``.
+
+Processes; sequences of a data-parallel rank; and cores that a process is kept to, without which processes share what
+there is, one more of it than two.
+"""
 DEFAULT_TIMEOUT_S = 1800.0
 """Of a point: several times what starting, compiling and some tens of steps of a large model take. [s]"""
 DEFAULT_RETRIES = 1

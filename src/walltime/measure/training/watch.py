@@ -44,10 +44,10 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Listen a little longer if something broke: another rank may say why, and then this does not return."""
+        """Listen a little longer if a collective broke: another rank may say why, and then this does not return."""
         if self._store is None:
             return
-        if error is not None:
+        if isinstance(error, RuntimeError):
             self._thread.join(_GRACE_S)
         self._over.set()
         self._thread.join()
