@@ -128,6 +128,8 @@ def test_what_is_asked_wrongly_is_refused(call, folder, kernels, arguments, said
         ("", "its header is of no measured rows"),
         ("a,b\n1,2\n", "its header is of no measured rows. Valid are columns: op, dtype, latency_ms (kernels)"),
         ("gpu,op,dtype,latency_ms\n", "no rows in these files"),
+        ("gpu,op,dtype,latency_ms\n,gemm,fp32,1\n", "column gpu is empty in some rows"),
+        ("gpu,op,dtype,latency_ms,m,n,k\nx,gemm,fp32,-1,2,3,-4\n", "no datasheet has 'x', and its matmuls were not"),
         ("gpu,op,dtype,latency_ms\nx,gemm,fp32,fast\n", "latency_ms='fast' is not a number"),
         ("gpu,op,dtype,latency_ms,m,n,k\nx,gemm,fp32,1,2,3,4\n", "no datasheet has 'x', and its matmuls were not"),
     ],

@@ -1,6 +1,7 @@
 """Calibrating machines whose numbers are known: each part is recovered, and the file is the machine everywhere."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -141,7 +142,14 @@ def test_a_gpu_of_the_catalog_keeps_its_datasheet_and_what_rows_leave_open(tmp_p
     found = quality(record)["matmul.bf16"]
     assert found.median_error_before > found.median_error
     with registered(record):
-        assert hardware.cluster("my-cpu", 8).network.level_sizes == (8,)
+        cluster = hardware.cluster("my-cpu", 8)
+        assert cluster.network.level_sizes == (8,)
+        mine, usual = calibration(cluster, "generic"), calibration(hardware.cluster("h100-sxm", 8), "generic")
+    assert mine.chip == usual.chip
+    slower = record.kernels.matmul["bf16"].values["max_efficiency"] / usual.kernels.matmul["bf16"].max_efficiency
+    shape = (16384, 8192, 8192)
+    ratio = usual.matmul_time_s(*shape, "bf16") / mine.matmul_time_s(*shape, "bf16")
+    assert ratio == pytest.approx(slower, rel=0.02)
 
 
 def test_power_is_fitted_where_it_was_measured(tmp_path):
@@ -221,3 +229,41 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     path.write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(BadInput, match="its header is of no measured rows"):
         read_machine([path])
+
+
+def across_nodes(gpu, slow):
+    """Collectives of four nodes of two processes: one process of each, and all of them."""
+    levels = [synthetic.CPU_LINK, slow]
+    return [
+        {"source_id": "walltime", "gpu": gpu, "collective": name, "n_gpus": 4 * inside, "n_nodes": 4}
+        | {"gpus_per_node": 2, "size_bytes": size, "latency_us": function(size, levels, (inside, 4)).item() * 1e6}
+        | {"busbw_GBps": "", "notes": "", "dtype": "fp32"}
+        for name, function in synthetic.COLLECTIVES.items()
+        for inside in (1, 2)
+        for size in (2**12, 2**16, 2**20, 2**24)
+    ]
+
+
+def test_nodes_and_what_joins_them_are_two_levels(tmp_path):
+    slow = replace(synthetic.CPU_LINK, bytes_per_s=1e9)
+    tables = synthetic.collective_rows(ranks=(2,)), across_nodes(synthetic.CPU_NAME, slow)
+    record = calibrated(tmp_path, synthetic.kernel_rows(), *tables)
+    node, network = record.network.level
+    assert (node.name, node.size, network.name, network.size) == ("node", 2, "network", None)
+    assert network.bytes_per_s.value < node.bytes_per_s.value
+    assert network.bytes_per_s.value == pytest.approx(0.95e9, rel=0.15)
+    found = quality(record)
+    for name in synthetic.COLLECTIVES:
+        assert found[f"{name} (node)"].median_error < 0.05
+        assert found[f"{name} (network)"].median_error < 0.1
+    with registered(record):
+        assert hardware.cluster("my-cpu", 8).network.level_sizes == (2,)
+
+
+def test_smaller_nodes_of_a_gpu_of_the_catalog_are_their_own(tmp_path):
+    rows = across_nodes("NVIDIA H100 80GB HBM3", replace(synthetic.CPU_LINK, bytes_per_s=1e9))
+    record = calibrated(tmp_path, rows)
+    assert [level.size for level in record.network.level] == [2, None]
+    assert record.network.level[1].bytes_per_s.kind == "datasheet"
+    assert record.links.level[0].source == "collectives2026"
+    assert record.links.level[1].source == "my-cpu"

@@ -11,7 +11,7 @@ from walltime.calibrate.machine.quality import Holdout
 from walltime.calibrate.machine.rows import read_machine
 from walltime.calibrate.machine.toml import record_toml
 from walltime.catalog.calibrations import check_calibration_id, read_calibration, user_folder
-from walltime.cli.common import emit_json, json_option
+from walltime.cli.common import Progress, emit_json, json_option
 from walltime.problems import BadInput
 from walltime.report.calibration import calibration_json, calibration_text
 from walltime.report.files import atomic_text, check_writable
@@ -60,7 +60,9 @@ def command(
     target = _target(name, out, force)
     num_folds = _folds(holdout)
     rows = read_machine(files, gpu)
-    found = calibrate(rows, name, Holdout(num_folds, seed), _command_line())
+    progress = Progress("fits of training steps")
+    found = calibrate(rows, name, Holdout(num_folds, seed), _command_line(), progress)
+    progress.finish()
     _write(target, found)
     if as_json:
         inputs = {"files": list(map(str, files)), "name": name, "gpu": gpu, "holdout": holdout, "seed": seed}

@@ -384,14 +384,18 @@ def calibration(cluster: Cluster, stack_id: str) -> Calibration:
 
 
 def _kin_burst(accelerator: str) -> float:
-    """Return `Calibration.kin_burst`: 1 where what the accelerator sustains was fitted on itself."""
+    """Return `Calibration.kin_burst`: 1 where what the accelerator sustains was fitted on itself.
+
+    Of a calibration it is that of the accelerator it is based on, so that slower kernels make slower training.
+    """
     own = calibration_record(accelerator)
     if own is not None and own.chip is not None and "sustained" in own.chip.values:
         return 1.0
-    kin = training_record().family_of(accelerator if own is None else own.based_on)
-    if not kin or kin == accelerator:
+    known = accelerator if own is None else own.based_on
+    kin = training_record().family_of(known)
+    if not kin or kin == known:
         return 1.0
-    here, there = (_large_matmul_efficiency(name) for name in (accelerator, kin))
+    here, there = (_large_matmul_efficiency(name) for name in (known, kin))
     return there / here if here and there else 1.0
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from walltime import __version__
 from walltime.calibrate.machine.blocks import Source, fitted_block, rounded
-from walltime.calibrate.machine.kernels import KernelFits, fit_kernels, kernels_of
+from walltime.calibrate.machine.kernels import LEAST_ROWS, KernelFits, fit_kernels, kernels_of
 from walltime.calibrate.machine.known import Base, Rates, base_of, rates_of, told
 from walltime.calibrate.machine.network import NetworkFit, machine_network
 from walltime.calibrate.machine.numbers import Prior
@@ -18,7 +18,7 @@ from walltime.calibrate.machine.processor import large_matmuls, memory_share, pr
 from walltime.calibrate.machine.quality import Holdout, RowsFit, quality_of
 from walltime.calibrate.machine.rows import MachineRows, training_rows
 from walltime.calibrate.machine.toml import without_empty
-from walltime.calibrate.machine.training import TrainingFit, before_errors, fit_training, machine_cases
+from walltime.calibrate.machine.training import Progress, TrainingFit, before_errors, fit_training, machine_cases
 from walltime.catalog import AcceleratorRecord, ClusterRecord, EfficiencyRecord, Number, data_version
 from walltime.catalog.calibrations import CalibrationRecord, Origin, registered
 from walltime.catalog.fitted import FittedBlock
@@ -49,7 +49,9 @@ class Calibrated:
     notes: tuple[str, ...]
 
 
-def calibrate(rows: MachineRows, name: str, holdout: Holdout, command: str) -> Calibrated:
+def calibrate(
+    rows: MachineRows, name: str, holdout: Holdout, command: str, progress: Progress | None = None
+) -> Calibrated:
     """Fit a machine to its rows.
 
     Parameters
@@ -62,6 +64,8 @@ def calibrate(rows: MachineRows, name: str, holdout: Holdout, command: str) -> C
         How errors on rows held out are found.
     command
         That asked for it, for the record.
+    progress
+        Called with how many fits of training steps are done, of how many.
 
     Raises
     ------
@@ -76,7 +80,7 @@ def calibrate(rows: MachineRows, name: str, holdout: Holdout, command: str) -> C
     network = machine_network(rows, base, rates, source).fitted(holdout)
     draft = _draft(rows, base, rates, kernels, network, source, _origin(rows, holdout, command))
     with registered(draft):
-        training, skipped = _training(rows, draft, kernels, holdout)
+        training, skipped = _training(rows, draft, kernels, holdout, progress)
         limit_w = float(draft.accelerator.power_w.value) if draft.accelerator.power_w else None
         power = fit_power(rows.kernels, training, limit_w, rows.based_on, holdout)
     fits = [*kernels.by_part(), *network.by_part()]
@@ -171,7 +175,7 @@ def _usable_bytes(rows: MachineRows, base: Base | None, source: Source) -> Numbe
 
 
 def _training(
-    rows: MachineRows, draft: CalibrationRecord, kernels: KernelFits, holdout: Holdout
+    rows: MachineRows, draft: CalibrationRecord, kernels: KernelFits, holdout: Holdout, progress: Progress | None
 ) -> tuple[TrainingFit | None, list[Skipped]]:
     """Fit the training rows, None without any that can be predicted; and return those that cannot be."""
     cases, skipped = machine_cases(training_rows(rows), draft)
@@ -179,7 +183,8 @@ def _training(
         return None, skipped
     is_cpu = not rows.based_on
     before = None if is_cpu else before_errors([case.row for case in cases])
-    return fit_training(cases, measured_priors(kernels), before, holdout, is_cpu=is_cpu), skipped
+    measured = measured_priors(kernels)
+    return fit_training(cases, measured, before, holdout, is_cpu=is_cpu, progress=progress), skipped
 
 
 def measured_priors(kernels: KernelFits) -> dict[str, Prior]:
@@ -230,7 +235,7 @@ def _notes(
     """Yield what was not measured, and what that leaves as it is."""
     whose = "the catalog's" if rows.based_on else "wide guesses"
     if rows.based_on and not kernels.matmul:
-        yield f"no matmuls were measured: kernels are {whose}."
+        yield f"no precision has {LEAST_ROWS} measured matmuls: kernels are {whose}."
     if not kernels.attention:
         yield f"attention was not measured: its numbers are {whose}."
     unmeasured = [name for name, level in zip(network.names, network.levels, strict=True) if level.fit is None]

@@ -25,7 +25,7 @@ from walltime.physics.kernels import AttentionKernel, MatmulKernel
 _NOT_FITTED = ("tail_k", "grouped_slowdown", "grouped_gradient_slowdown")
 _EVERY = ("bf16", "fp16", "fp32", "tf32", "fp8")
 _USUAL_ATTENTION = "flash-attention-2"
-_LEAST_ROWS = 4
+LEAST_ROWS = 4
 """Rows of a precision without which the catalog's numbers are better."""
 
 
@@ -63,7 +63,7 @@ def fit_kernels(rows: MachineRows, rates: Rates, base: Base | None, holdout: Hol
     precision
         In which attention is fitted if it was measured in several: that of the training rows.
     """
-    tables = {name: table for name, table in matmul_tables(rows.kernels).items() if len(table.m) >= _LEAST_ROWS}
+    tables = {name: table for name, table in matmul_tables(rows.kernels).items() if len(table.m) >= LEAST_ROWS}
     matmul = {
         name: fit_matmul(
             *(table, rates.device(name), _matmul_kernel(base, name), holdout),

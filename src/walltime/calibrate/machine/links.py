@@ -116,7 +116,8 @@ def collective_rows(rows: Sequence[CollectiveRow], domain: int) -> Rows | None:
 
 def _is_usable(row: CollectiveRow) -> bool:
     known = row.collective in BUS_FACTOR or row.collective == SEND
-    measured = row.size_bytes and row.n_gpus and row.n_nodes and (row.latency_us or row.busbw_gb_per_s)
+    measured = min(row.size_bytes or 0, row.n_gpus or 0, row.n_nodes or 0) > 0
+    measured = measured and max(row.latency_us or 0, row.busbw_gb_per_s or 0) > 0
     left_out = any(note in row.notes for note in EXCLUDED_NOTES)
     return bool(known and measured and row.status in ("", OK) and not left_out and (row.n_gpus or 0) > 1)
 

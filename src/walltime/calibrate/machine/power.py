@@ -86,7 +86,7 @@ def _measured(kernels: Sequence[KernelRow], training: TrainingFit | None) -> _Ro
 
 def _draws_alone(row: KernelRow, start_s: float) -> bool:
     is_long = row.op == LAUNCH or (row.time_s or 0) >= _LONG * start_s
-    return bool(row.power_w and row.time_s and is_long and _activity(row).any())
+    return bool((row.power_w or 0) > 0 and row.time_s and is_long and _activity(row).any())
 
 
 def _activity(row: KernelRow) -> Floats:

@@ -1,12 +1,10 @@
 """What is known of a machine's training steps before its own rows: the catalog's numbers, or wide guesses of a CPU."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 
 from walltime.calibrate.machine.numbers import Prior
 from walltime.calibrate.training import FIXED
 from walltime.catalog.fitted import FittedBlock, cpu_priors_record, training_record
-from walltime.engines.calibration import Calibration
 
 _ONE_STACK = ("kernel_efficiency",)
 """With one software stack on one accelerator, no row tells it from what the accelerator sustains."""
@@ -19,30 +17,26 @@ def cpu_values() -> tuple[dict[str, float], dict[str, float]]:
     return dict(cpu_priors_record().accelerator.values), dict(cpu_priors_record().stack.values)
 
 
-def chip_priors(known: Calibration, *, is_cpu: bool, measured: Mapping[str, Prior]) -> dict[str, Prior]:
+def chip_priors(values: Mapping[str, float], measured: Mapping[str, Prior], *, is_cpu: bool) -> dict[str, Prior]:
     """Return the priors of what the accelerator sustains in training.
 
     Parameters
     ----------
-    known
-        The catalog's numbers of the machine that it is based on.
-    is_cpu
-        Whether no datasheet has it, and wide guesses take the place of the catalog's numbers.
+    values
+        The catalog's, or the wide guesses of a processor.
     measured
         Numbers that kernels by themselves have shown, with their ranges.
+    is_cpu
+        Whether no datasheet has it.
     """
     block = cpu_priors_record().accelerator if is_cpu else training_record().accelerator["prior"]
-    values = (
-        dict(block.values) if is_cpu else asdict(known.chip) | {"sustained": known.chip.sustained * known.kin_burst}
-    )
     priors = {name: prior.around(values[name]) for name, prior in _widths(block).items()}
     return priors | {name: _not_sure(prior, priors[name]) for name, prior in measured.items() if name in priors}
 
 
-def stack_priors(known: Calibration, *, is_cpu: bool, is_alone: bool) -> dict[str, Prior]:
-    """Return the priors of what a software stack adds; ``is_alone`` if rows are of no other stack."""
+def stack_priors(values: Mapping[str, float], *, is_cpu: bool, is_alone: bool) -> dict[str, Prior]:
+    """Return the priors of what a software stack adds, about values; ``is_alone`` if rows are of no other stack."""
     block = cpu_priors_record().stack if is_cpu else training_record().stack["prior"]
-    values = dict(block.values) if is_cpu else asdict(known.stack)
     priors = {name: prior.around(values[name]) for name, prior in _widths(block).items()}
     return {name: prior for name, prior in priors.items() if not (is_alone and name in _ONE_STACK)}
 

@@ -112,6 +112,8 @@ def _chosen(names: Mapping[str, str], gpu: str | None) -> str:
     accelerators = list(dict.fromkeys(names.values()))
     if not accelerators:
         raise BadInput("no rows in these files.")
+    if "" in accelerators:
+        raise BadInput("column gpu is empty in some rows. Valid: what the accelerator is called.")
     if gpu is not None:
         by_label = {label.lower(): name for label, name in names.items()} | {
             name.lower(): name for name in accelerators

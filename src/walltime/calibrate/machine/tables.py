@@ -37,10 +37,11 @@ def matmul_tables(rows: Sequence[KernelRow]) -> dict[str, Rows]:
     """Return the measured products of each precision."""
     found: dict[str, list[tuple[float, ...]]] = {}
     for row in rows:
-        if row.op == GEMM and _is_ok(row) and row.m and row.n and row.k and row.dtype in WORD_BYTES:
-            time_s = row.time_s or (2.0 * row.m * row.n * row.k * (row.groups or 1) / ((row.tflops or 0) * _TERA or 1))
+        m, n, k, groups = row.m or 0, row.n or 0, row.k or 0, row.groups or 1
+        if row.op == GEMM and _is_ok(row) and min(m, n, k) > 0 and row.dtype in WORD_BYTES:
+            time_s = row.time_s or 2.0 * m * n * k * groups / ((row.tflops or 0) * _TERA)
             out_bytes = max(WORD_BYTES[row.dtype], _LEAST_OUT_BYTES)
-            found.setdefault(row.dtype, []).append((row.m, row.n, row.k, row.groups or 1, out_bytes, time_s))
+            found.setdefault(row.dtype, []).append((m, n, k, groups, out_bytes, time_s))
     return {precision: Rows(*np.array(table, dtype=float).T) for precision, table in sorted(found.items())}
 
 
@@ -75,7 +76,7 @@ def _attention(rows: Sequence[KernelRow]) -> AttentionRows:
 
 def memory_table(rows: Sequence[KernelRow], ops: Sequence[str] = MEMORY_OPS) -> MemoryRows | None:
     """Return the measured memory-bound kernels, of these kinds; None if there are none."""
-    used = [row for row in rows if row.op in ops and _is_ok(row) and row.num_bytes and row.time_s]
+    used = [row for row in rows if row.op in ops and _is_ok(row) and (row.num_bytes or 0) > 0 and row.time_s]
     if not used:
         return None
     return MemoryRows(
@@ -92,4 +93,4 @@ def launch_s(rows: Sequence[KernelRow]) -> float | None:
 
 
 def _is_ok(row: KernelRow) -> bool:
-    return row.status in ("", OK) and bool(row.time_s or row.tflops)
+    return row.status in ("", OK) and (row.time_s or row.tflops or 0) > 0

@@ -1,5 +1,7 @@
 """What a machine sustains in training and what software adds there, fitted to its measured steps."""
 
+import functools
+import itertools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,8 +19,12 @@ from walltime.validate.measured import MeasuredRow
 from walltime.validate.predict import CaseBatch, batch_step, case_batches, step_times_s
 from walltime.workload.parameters import num_parameters
 
+Progress = Callable[[int, int], None]
+"""Told how much is done, of how much."""
 _CHIP = "chip"
 _ITERATIONS = 20
+_REMEMBERED = 3
+"""Values of a batch that are remembered: as it is, and as one number changes, which may be of another batch."""
 _MOVES = 1e-6
 """A number that changes no step by this share is not fitted."""
 
@@ -98,6 +104,7 @@ def fit_training(
     holdout: Holdout,
     *,
     is_cpu: bool,
+    progress: Progress | None = None,
 ) -> TrainingFit:
     """Fit what the machine sustains and what software adds.
 
@@ -113,20 +120,33 @@ def fit_training(
         How errors on rows held out are found, by model, batch and plan.
     is_cpu
         Whose priors.
+    progress
+        Called with how many fits are done, of how many.
     """
-    problem = _Steps(cases, measured, is_cpu=is_cpu)
-    priors = problem.priors
-    numbers = fit_numbers(priors, problem.misses, _ITERATIONS, is_smooth=True)
+    usual = _usual(cases, is_cpu=is_cpu)
+    known = _priors(usual, measured, is_cpu=is_cpu)
+    points = [case_point(case) for case in cases]
+
+    def steps_of(mask: Mask) -> _Steps:
+        return _Steps([case for case, use in zip(cases, mask, strict=True) if use], usual, known)
+
+    done = itertools.count(1)
+    count = 1 + len(list(holdout.folds(points)))
+
+    def fitted(steps: _Steps) -> Fitted:
+        found = fit_numbers(steps.priors, steps.misses, _ITERATIONS, is_smooth=True)
+        if progress:
+            progress(next(done), count)
+        return found
 
     def unseen(seen: Mask, out: Mask) -> Floats:
-        part = problem.where(seen)
-        values = fit_numbers(priors, part.misses, _ITERATIONS, is_smooth=True).values
-        return np.exp(problem.where(out).misses(values)) - 1
+        values = {name: prior.value for name, prior in known.items()} | fitted(steps_of(seen)).values
+        return np.exp(steps_of(out).misses(values)) - 1
 
-    chip, stacks = problem.split(numbers.values)
-    left_out = held_out([case_point(case) for case in cases], holdout, unseen)
-    fit = RowsFit(numbers, np.exp(problem.misses(numbers.values)) - 1, before, left_out)
-    return TrainingFit(chip, stacks, fit, tuple(cases))
+    every = steps_of(np.ones(len(cases), dtype=bool))
+    numbers = fitted(every)
+    fit = RowsFit(numbers, np.exp(every.misses(numbers.values)) - 1, before, held_out(points, holdout, unseen))
+    return TrainingFit(*usual.changed(numbers.values), fit, tuple(cases))
 
 
 def case_point(case: Case) -> Hashable:
@@ -137,6 +157,40 @@ def case_point(case: Case) -> Hashable:
     return (size, training.seq_len, training.batch_seqs, case.plan, case.stack, features)
 
 
+@dataclass(frozen=True)
+class _Usual:
+    """All numbers before a fit, by name: of the accelerator, and of each software stack."""
+
+    chip: Mapping[str, float]
+    stacks: Mapping[str, Mapping[str, float]]
+
+    def changed(self, values: Mapping[str, float]) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        """Return all numbers with these for those that are fitted."""
+        chip, stacks = dict(self.chip), {stack: dict(numbers) for stack, numbers in self.stacks.items()}
+        for name, value in values.items():
+            owner, _, number = name.partition(":")
+            (chip if owner == _CHIP else stacks[owner])[number] = value
+        return chip, stacks
+
+
+def _usual(cases: Sequence[Case], *, is_cpu: bool) -> _Usual:
+    if is_cpu:
+        chip, stack = cpu_values()
+        return _Usual(chip, {case.stack: stack for case in cases})
+    known = {batch.stack.id: calibration(batch.cluster, batch.stack.id) for batch in case_batches(cases)}
+    first = next(iter(known.values()))
+    chip = vars(first.chip) | {"sustained": min(first.chip.sustained * first.kin_burst, 1)}
+    return _Usual(chip, {stack: vars(one.stack) for stack, one in known.items()})
+
+
+def _priors(usual: _Usual, measured: Mapping[str, Prior], *, is_cpu: bool) -> dict[str, Prior]:
+    """Return what is known of every number, named as in `TrainingFit`."""
+    owned = {_CHIP: chip_priors(usual.chip, measured, is_cpu=is_cpu)}
+    is_alone = len(usual.stacks) == 1
+    owned |= {stack: stack_priors(values, is_cpu=is_cpu, is_alone=is_alone) for stack, values in usual.stacks.items()}
+    return {f"{owner}:{name}": prior for owner, priors in owned.items() for name, prior in priors.items()}
+
+
 class _Steps:
     """Steps of a machine as functions of the numbers that are fitted.
 
@@ -144,62 +198,54 @@ class _Steps:
     ----------
     cases
         Measured.
-    measured
-        As for `fit_training`.
-    is_cpu
-        Whose priors.
+    usual
+        Numbers that are not fitted.
+    priors
+        Of those that may be.
+
+    Attributes
+    ----------
+    priors
+        Of the numbers that change any of these steps.
     """
 
-    def __init__(self, cases: Sequence[Case], measured: Mapping[str, Prior], *, is_cpu: bool) -> None:
-        self.cases, self.measured_priors, self.is_cpu = list(cases), measured, is_cpu
+    def __init__(self, cases: Sequence[Case], usual: _Usual, priors: Mapping[str, Prior]) -> None:
+        self.cases, self.usual = list(cases), usual
         self.batches = case_batches(cases)
         self.known = [calibration(batch.cluster, batch.stack.id) for batch in self.batches]
         self.measured_s = np.array([case.step_time_s or np.nan for case in cases])
-        self.stack_ids = sorted({batch.stack.id for batch in self.batches})
+        self.times_s = [functools.lru_cache(_REMEMBERED)(self._timer(i)) for i in range(len(self.batches))]
+        self.movers = [self._movers(i, priors) for i in range(len(self.batches))]
+        moving = set().union(*self.movers)
+        self.priors = {name: prior for name, prior in priors.items() if name in moving}
 
-    def where(self, mask: Mask) -> "_Steps":
-        """Return the steps of a mask."""
-        chosen = [case for case, use in zip(self.cases, mask, strict=True) if use]
-        return _Steps(chosen, self.measured_priors, is_cpu=self.is_cpu)
+    def _timer(self, i: int) -> Callable[..., Floats]:
+        """Return the times of a batch as a function of pairs of name and value. [s]"""
+        batch, known = self.batches[i], self.known[i]
 
-    def usual(self) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-        """Return all numbers before the fit."""
-        if self.is_cpu:
-            return cpu_values()[0], {stack: cpu_values()[1] for stack in self.stack_ids}
-        chip = vars(self.known[0].chip) | {"sustained": min(self.known[0].chip.sustained * self.known[0].kin_burst, 1)}
-        known = {batch.stack.id: dict(vars(one.stack)) for batch, one in zip(self.batches, self.known, strict=True)}
-        return dict(chip), known
+        def times_s(*pairs: tuple[str, float]) -> Floats:
+            chip, stacks = self.usual.changed(dict(pairs))
+            return batch_step(batch, _with(known, chip, stacks[batch.stack.id])).time_s
 
-    @property
-    def priors(self) -> dict[str, Prior]:
-        """The numbers that change any of these steps, with what is known of them before."""
-        owned = {_CHIP: chip_priors(self.known[0], is_cpu=self.is_cpu, measured=self.measured_priors)}
-        is_alone = len(self.stack_ids) == 1
-        for batch, known in zip(self.batches, self.known, strict=True):
-            owned[batch.stack.id] = stack_priors(known, is_cpu=self.is_cpu, is_alone=is_alone)
-        named = {f"{owner}:{name}": prior for owner, priors in owned.items() for name, prior in priors.items()}
-        start = {name: prior.value for name, prior in named.items()}
-        here = self.misses(start)
-        return {
-            name: prior
-            for name, prior in named.items()
-            if np.abs(self.misses(start | {name: prior.low}) - here).max(initial=0) > _MOVES
-        }
+        return times_s
 
-    def split(self, values: Mapping[str, float]) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-        """Return all numbers of the accelerator and of each stack, with these for those that are fitted."""
-        chip, stacks = self.usual()
-        for name, value in values.items():
-            owner, _, number = name.partition(":")
-            (chip if owner == _CHIP else stacks[owner])[number] = value
-        return chip, {stack: dict(numbers) for stack, numbers in stacks.items()}
+    def _movers(self, i: int, priors: Mapping[str, Prior]) -> tuple[str, ...]:
+        """Return the numbers that change a batch."""
+        mine = [name for name in priors if name.partition(":")[0] in (_CHIP, self.batches[i].stack.id)]
+        start = {name: priors[name].value for name in mine}
+        here = self.times_s[i](*start.items())
+
+        def moves(name: str) -> bool:
+            moved = self.times_s[i](*(start | {name: priors[name].low}).items())
+            return bool(np.abs(moved / here - 1).max() > _MOVES)
+
+        return tuple(name for name in mine if moves(name))
 
     def misses(self, values: Mapping[str, float]) -> Floats:
         """Return the logarithm of predicted over measured time, (cases,)."""
-        chip, stacks = self.split(values)
         found = np.empty(len(self.cases))
-        for batch, known in zip(self.batches, self.known, strict=True):
-            found[batch.index] = batch_step(batch, _with(known, chip, stacks[batch.stack.id])).time_s
+        for batch, times_s, movers in zip(self.batches, self.times_s, self.movers, strict=True):
+            found[batch.index] = times_s(*((name, values[name]) for name in movers))
         return np.log(found / self.measured_s)
 
 
