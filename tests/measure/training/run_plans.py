@@ -6,10 +6,12 @@ torchrun --nproc-per-node 2 run_plans.py OUT.json
 import json
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import distributed
+from torch.profiler import profile
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny
@@ -52,12 +54,28 @@ def gradient_norms(trained):
     return {name: norm for rank in everyone for name, norm in rank.items()}
 
 
+def collectives():
+    """How often each collective of DTensor's is called in a step, by its name."""
+    request = tiny.request(replace(tiny.PLANS[2]["tp"], micro_batch=8))
+    trained = trainer(request, mesh_of(request.plan, "cpu", has_group=True), torch.device("cpu"))
+    batch = batch_of(request.training, 0, 0, range(8), "cpu")
+    with profile() as watched:
+        trained.step(batch)
+    prefix = "_c10d_functional::"
+    counts = {event.key: event.count for event in watched.key_averages() if event.key.startswith(prefix)}
+    return {name.removeprefix(prefix): count for name, count in counts.items()}
+
+
 def main():
     """Run every plan, and write from the first rank."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     distributed.init_process_group("gloo")
-    found = {name: losses_and_gradients(plan) for name, plan in tiny.PLANS[distributed.get_world_size()].items()}
+    if "--collectives" in sys.argv:
+        found = collectives()
+    else:
+        plans = tiny.PLANS[distributed.get_world_size()]
+        found = {name: losses_and_gradients(plan) for name, plan in plans.items()}
     if distributed.get_rank() == 0:
         Path(sys.argv[1]).write_text(json.dumps(found), encoding="utf-8")
     distributed.destroy_process_group()

@@ -17,6 +17,8 @@ from . import run_plans, tiny
 
 HERE = Path(__file__).parent
 LOSS, GRADIENT, LOSS_16_BITS = 1e-5, 1e-4, 1e-3
+NUM_OF_LOSS = 3
+"""All-reduces of a loss over split logits: the largest, the sum, the target's."""
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +53,21 @@ def test_the_model_does_learn(alone):
     assert losses[2] < losses[0] * (1 - 1e3 * LOSS)
 
 
-def run(num_ranks, out):
+def test_tensor_parallel_ranks_send_what_they_must_and_no_more(tmp_path):
+    """With sequence parallelism, in each pass: two gathers and two scatters a layer, and one of each at the ends."""
+    kinds = run(2, tmp_path / "found.json", "--collectives")
+    each = 2 * (2 * tiny.MODEL.num_layers + 1)
+    assert kinds["all_gather_into_tensor"] == kinds["reduce_scatter_tensor"] == each
+    norms = 2 * tiny.MODEL.num_layers + 1
+    assert norms <= kinds["all_reduce"] <= norms + NUM_OF_LOSS
+
+
+def run(num_ranks, out, *more):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
     source = str(Path(sys.modules["walltime"].__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*launcher, str(HERE / "run_plans.py"), str(out)],
+        [*launcher, str(HERE / "run_plans.py"), str(out), *more],
         env=environment,
         capture_output=True,
         text=True,

@@ -50,6 +50,7 @@ def test_one_process_writes_everything(call, tmp_path):
     kept = result.memory_bytes
     assert kept["weights"] == kept["gradients"] == pytest.approx(float(document["row"]["params_b"]) * 1e9 * 4)
     assert kept["optimizer"] == pytest.approx(2 * kept["weights"], rel=1e-2)  # two moments, and counts of steps
+    assert 0 <= kept["grown"] < kept["resident"]
     environments = json.loads((tmp_path / "environments.json").read_text(encoding="utf-8"))
     assert list(environments) == [document["row"]["environment_id"]] == [result.environment["id"]]
     with gzip.open(tmp_path / "traces" / "rank0.json.gz") as file:

@@ -43,7 +43,7 @@ _split_options = options(
     click.option("--sharding", metavar="NAME", help="zero3 (FSDP2, the default) or ddp (replicas)."),
     _whole("--shard", "Data-parallel ranks that parameters are shared out over (hybrid shard). Default: all."),
     click.option(
-        "--reshard/--no-reshard", default=None, help="zero3: drop parameters between the passes. See the doc."
+        "--reshard/--no-reshard", default=None, help="zero3: drop parameters between the passes (usual without pp)."
     ),
     click.option(
         "--sequence-parallel/--no-sequence-parallel",

@@ -1,6 +1,6 @@
 """Training steps of any model under any plan that PyTorch runs by itself, on random tokens.
 
-Everything but this module, `checks` and `tokens_shape` needs PyTorch and is imported when something runs.
+Everything but this module, `checks` and `stages` needs PyTorch and is imported when something runs.
 """
 
 from collections.abc import Callable

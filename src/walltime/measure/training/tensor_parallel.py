@@ -68,7 +68,8 @@ def _norm(between: Any) -> Any:
 
 
 def _gathered(between: Any) -> Any:
-    return PrepareModuleInput(input_layouts=between, desired_input_layouts=Replicate(), use_local_output=True)
+    """Return how attention and MLP get their input: once for all projections, whose gradients then go back as one."""
+    return PrepareModuleInput(input_layouts=between, desired_input_layouts=Replicate())
 
 
 def _split_heads(attention: Attention, mesh: Any) -> None:
