@@ -34,7 +34,7 @@ CHIP = AcceleratorNumbers(0.8, 0.8, 0.7, 0.75, 0.55, 1.3)
 STACK = StackNumbers(
     kernel_efficiency=1.0, scaled_efficiency=0.9, four_bit_efficiency=0.7, memory_factor=1.6, kernel_gap_s=3e-5,
     host_layer_s=4e-4, host_moe_s=2e-3, microbatch_s=3e-3, step_s=2e-2, overlap_dp=0.15, overlap_tp=0.3,
-    overlap_ep=0.2, overlap_pp=0.8, contention=0.3, tp_factor=1.5, shard_rank_s=1e-3,
+    overlap_ep=0.2, overlap_pp=0.8, contention=0.3, tp_factor=1.5, shard_rank_s=1e-3, dp_factor=1.8,
 )  # fmt: skip
 KERNEL_COLUMNS = (
     *("source_id", "gpu", "op", "m", "n", "k", "dtype", "latency_ms", "power_w"),

@@ -95,7 +95,7 @@ def test_training_steps_of_a_processor_are_recovered(tmp_path):
     assert found.held_out_median_error < 0.04
     assert found.median_error_before is None
     stack = record.stack["pytorch"]
-    for name in ("kernel_gap_s", "step_s", "microbatch_s"):
+    for name in ("kernel_gap_s", "step_s", "microbatch_s", "dp_factor"):
         assert name not in stack.estimated
         assert stack.low[name] / 1.2 <= getattr(synthetic.STACK, name) <= stack.high[name] * 1.2
     assert "overlap_ep" in stack.estimated

@@ -27,7 +27,7 @@ _SIGMAS_IN_RANGE = 4
 """The catalog's low and high are two standard deviations of the prior to either side."""
 _DECIDED = 0.8
 """A number whose uncertainty is at most this share of its prior's is decided by rows."""
-FIXED = ("overlap_pp", "dropout_slowdown")
+FIXED = ("overlap_pp", "dropout_slowdown", "dp_factor")
 """Numbers that no row of the files can tell from others."""
 RELATIVE = ("kernel_efficiency",)
 """Numbers that compare stacks with each other, so that what is usual is 1."""

@@ -128,6 +128,9 @@ class StackNumbers:
         Time of tensor-parallel communication over that of the same collectives by themselves.
     shard_rank_s
         Time of a step for each rank that the optimizer's state is shared out over, beyond that of its bytes. [s]
+    dp_factor
+        Time of data-parallel communication over that of the same collectives by themselves. It is 1 but on processors,
+        where the cores that communicate are those that compute.
     """
 
     kernel_efficiency: float
@@ -146,6 +149,7 @@ class StackNumbers:
     contention: float
     tp_factor: float
     shard_rank_s: float
+    dp_factor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -364,7 +368,7 @@ def _numbers(kind: type, blocks: Sequence[FittedBlock]) -> dict[str, float]:
     found: dict[str, float] = {}
     for block in blocks:
         found |= block.values
-    return {field.name: found[field.name] for field in fields(kind)}
+    return {field.name: found[field.name] for field in fields(kind) if field.name in found}
 
 
 def calibration(cluster: Cluster, stack_id: str) -> Calibration:

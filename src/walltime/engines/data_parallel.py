@@ -1,6 +1,6 @@
 """Data parallelism: what is reduced and gathered, what computation hides, and the optimizer's step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -101,6 +101,21 @@ class DataParallel:
         return StateTimes(np.asarray(raw - hidden), raw, 0.0)
 
     def of_step(self) -> StateExchange:
+        """Return what is exchanged once a step, as long as it takes in training."""
+        return self._slowed(self._of_step())
+
+    def of_layer(self, count: Numeric) -> StateExchange:
+        """Return what ``zero3`` exchanges for each layer, likewise; ``count`` microbatches."""
+        return self._slowed(self._of_layer(count))
+
+    def _slowed(self, sent: StateExchange) -> StateExchange:
+        factor = self.numbers.stack.dp_factor
+        if factor == 1:
+            return sent
+        times_s = {name: getattr(sent, name) * factor for name in ("gather", "reduce", "ends_gather", "ends")}
+        return replace(sent, **times_s)
+
+    def _of_step(self) -> StateExchange:
         """DDP and ZeRO-1/2: gradients once a step, and where the optimizer is sharded, parameters once."""
         links = self.numbers.links
         dense, experts = self.layers * self.dense_layer + self.table, self.layers * self.expert_layer
@@ -114,7 +129,7 @@ class DataParallel:
         gather = self._gathered(dense, experts) + self.numbers.stack.shard_rank_s * (self.plans.shard - 1)
         return StateExchange(gather, reduce)
 
-    def of_layer(self, count: Numeric) -> StateExchange:
+    def _of_layer(self, count: Numeric) -> StateExchange:
         """ZeRO-3: for each layer and microbatch, parameters gathered and gradients scattered beside other layers.
 
         What is not dropped after the forward pass is gathered once a microbatch, and in a pipeline once a step, whose

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 
 from walltime.calibrate.machine.numbers import Prior
-from walltime.calibrate.training import FIXED
 from walltime.catalog.fitted import FittedBlock, cpu_priors_record, training_record
 
 _ONE_STACK = ("kernel_efficiency",)
 """With one software stack on one accelerator, no row tells it from what the accelerator sustains."""
+_NOT_FITTED = ("overlap_pp", "dropout_slowdown")
+"""Numbers that no row tells from others."""
 _LEAST_SIGMA_SHARE = 0.25
 """Training does not repeat what kernels by themselves reach: its prior is at least this much of the usual width."""
 
@@ -46,7 +47,7 @@ def _widths(block: FittedBlock) -> dict[str, Prior]:
     return {
         name: Prior(block.values[name], low, block.high[name], block.high[name] < 1 and not name.endswith("_s"))
         for name, low in block.low.items()
-        if name not in FIXED
+        if name not in _NOT_FITTED
     }
 
 
