@@ -1,12 +1,12 @@
 """The entry point: finds a command, runs it, and turns what goes wrong into one line and an exit code."""
 
-import importlib
 import sys
 
 import click
 
 from walltime import __version__
-from walltime.problems import Problem, unknown
+from walltime.cli.lazy import LazyGroup
+from walltime.problems import Problem
 
 _COMMANDS = {
     "estimate": "How long is a step, does it fit, and where does the time go?",
@@ -24,32 +24,13 @@ _COMMANDS = {
 }
 
 
-class _Commands(click.Group):
-    """Imports a command's module when it is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _COMMANDS:
-            return None
-        module = importlib.import_module(f"walltime.cli.{name}")
-        command: click.Command = module.command
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
-            raise unknown("command", args[0], _COMMANDS)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    package="walltime.cli",
+    summaries=_COMMANDS,
+    what="command",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="walltime")
 def cli() -> None:
     """Predict how long training a large model takes and why, and how far training can scale.
