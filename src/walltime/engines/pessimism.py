@@ -12,7 +12,7 @@ from walltime.physics.links import LinkLevel
 
 _MORE_IS_WORSE = {
     *("dropout_slowdown", "memory_factor", "kernel_gap_s", "host_layer_s", "host_moe_s", "microbatch_s", "step_s"),
-    *("contention", "tp_factor", "shard_rank_s"),
+    *("contention", "tp_factor", "dp_factor", "shard_rank_s", "reduce_slowdown"),
     *("start_s", "hop_s", "tree_start_s", "tree_hop_s", "peer_s", "relay_s", "copy_share"),
 }
 _LESS_IS_WORSE = {
