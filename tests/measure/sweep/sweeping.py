@@ -1,6 +1,7 @@
 """A sweep of fake points: what tests run in this process, and, to be killed, in one of its own."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -57,4 +58,5 @@ def children():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
     run(sys.argv[1], points(*sys.argv[3:] * int(sys.argv[2])))
