@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from walltime.durable import atomic_bytes, atomic_text
 from walltime.problems import BadInput
-from walltime.report.files import atomic_bytes, atomic_text, csv_text, staged
+from walltime.report.files import csv_text, staged
 
 
 def files_in(folder: Path) -> list[str]:
@@ -83,7 +84,8 @@ def test_an_exception_leaves_what_was_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_kill_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
     code = (
-        "import signal, sys, time\nfrom pathlib import Path\nfrom walltime.report.files import atomic_text, staged\n"
+        "import signal, sys, time\nfrom pathlib import Path\nfrom walltime.durable import atomic_text\n"
+        "from walltime.report.files import staged\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background jobs ignore
         "with staged(Path(sys.argv[1])) as staging:\n"
         "    atomic_text(staging / 'a.txt', 'a')\n    print('ready', flush=True)\n    time.sleep(60)\n"

@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Top to bottom: a room imports from itself, from its own floor, and from the floors above.
 FLOORS = (
-    ("units", "problems", "display", "arrays", "signals"),
+    ("units", "problems", "display", "arrays", "signals", "durable"),
     ("catalog",),
     ("workload",),
     ("hardware",),

@@ -1,6 +1,5 @@
 """``walltime calibrate``: a calibration file from the rows measured on a machine."""
 
-import shlex
 import sys
 from pathlib import Path
 
@@ -12,9 +11,11 @@ from walltime.calibrate.machine.rows import read_machine
 from walltime.calibrate.machine.toml import record_toml
 from walltime.catalog.calibrations import check_calibration_id, read_calibration, user_folder
 from walltime.cli.common import Progress, emit_json, json_option
+from walltime.durable import atomic_text
+from walltime.measure.environment import command_line
 from walltime.problems import BadInput
 from walltime.report.calibration import calibration_json, calibration_text
-from walltime.report.files import atomic_text, check_writable
+from walltime.report.files import check_writable
 
 _MOST_HELD_OUT = 0.5
 _FEWEST_FOLDS = 2
@@ -61,7 +62,7 @@ def command(
     num_folds = _folds(holdout)
     rows = read_machine(files, gpu)
     progress = Progress("fits of training steps")
-    found = calibrate(rows, name, Holdout(num_folds, seed), _command_line(), progress)
+    found = calibrate(rows, name, Holdout(num_folds, seed), command_line(sys.argv[1:]), progress)
     progress.finish()
     _write(target, found)
     if as_json:
@@ -69,11 +70,6 @@ def command(
         emit_json("calibrate", inputs, calibration_json(found, target), list(found.notes))
         return
     click.echo(calibration_text(found, target))
-
-
-def _command_line() -> str:
-    """Return the command as it was given."""
-    return shlex.join(["walltime", *sys.argv[1:]])
 
 
 def _folds(share: float) -> int:

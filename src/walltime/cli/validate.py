@@ -7,8 +7,9 @@ import click
 
 from walltime.catalog.calibrations import CalibrationRecord, calibration_called, calibrations
 from walltime.cli.common import Progress, emit_json, json_option
+from walltime.durable import atomic_text
 from walltime.problems import BadInput, NegativeAnswer, unknown
-from walltime.report.files import atomic_text, csv_text
+from walltime.report.files import csv_text
 from walltime.report.validation import validation_json, validation_rows, validation_text, validation_warnings
 from walltime.report.validation_page import validation_page
 from walltime.search.executors import available_cores, workers

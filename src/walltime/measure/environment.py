@@ -10,12 +10,15 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 from walltime import __version__
+from walltime.durable import atomic_json
 from walltime.measure.devices import Device, host_memory_bytes, processor
 from walltime.measure.nvml import Gpu, gpu_of
 from walltime.measure.ranks import Place
@@ -70,7 +73,7 @@ def environment(device: Device, where: Place, seed: int, command: Sequence[str] 
 def _run(device: Device, where: Place, seed: int, command: Sequence[str] | None) -> dict[str, Any]:
     return {
         "date": now(),
-        "command": " ".join(["walltime", *map(_without_folders, sys.argv[1:] if command is None else command)]),
+        "command": command_line(sys.argv[1:] if command is None else command),
         "seed": seed,
         "device": device.name,
         "device_kind": device.kind,
@@ -81,9 +84,14 @@ def _run(device: Device, where: Place, seed: int, command: Sequence[str] | None)
     }
 
 
+def command_line(arguments: Sequence[str]) -> str:
+    """Return a command of walltime as a shell takes it, files without their folders, which are named for people."""
+    return shlex.join(["walltime", *map(_without_folders, arguments)])
+
+
 def _without_folders(argument: str) -> str:
-    """Return an argument with only the last part of a path, since folders are named for people."""
-    return PurePath(argument).name if os.sep in argument else argument
+    flag, equals, value = argument.rpartition("=") if argument.startswith("-") else ("", "", argument)
+    return flag + equals + (PurePath(value).name if os.sep in value else value)
 
 
 def now() -> str:
@@ -102,10 +110,16 @@ def _versions(device: Device) -> dict[str, Any]:
         "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
         "nccl": _nccl_version(torch) if device.kind == "cuda" else None,
         "triton": _installed("triton"),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {_release()}",
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
     }
+
+
+def _release() -> str:
+    """Return the release of the system's kernel without what its builder added, which may name a provider."""
+    found = re.match(r"[\d.]+", platform.release())
+    return found[0] if found else ""
 
 
 def _nccl_version(torch: Any) -> str | None:
@@ -223,14 +237,4 @@ def keep_environment(path: Path, manifest: Mapping[str, Any]) -> None:
     known = read_environments(path)
     if manifest["id"] in known:
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(known | {manifest["id"]: dict(manifest)}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise BadInput(f"cannot write {str(path)!r}: {error.strerror or error}.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    atomic_json(path, known | {manifest["id"]: dict(manifest)})

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from walltime.durable import append_bytes
 from walltime.problems import BadInput
 from walltime.units import shortened
 from walltime.validate.rows import csv_lines, file_text
@@ -102,25 +103,43 @@ _WORDS = {"int": "whole number", "float": "number", "bool": "'true' or 'false'",
 
 
 def appended_to(path: Path, kind: type[T]) -> Callable[[Iterable[T]], None]:
-    """Return a function that appends rows to a file, each on the disk before the function returns.
+    """Return a function that appends rows of a kind to a file, as `lines_appended_to`."""
+    append_lines = lines_appended_to(path, columns(kind))
+    return lambda rows: append_lines(_cells(row) for row in rows)
 
-    A file that is there must have the columns of the rows; a last line that a crash cut off is taken away.
+
+def lines_appended_to(path: Path, names: Sequence[str]) -> Callable[[Iterable[Sequence[str]]], None]:
+    """Return a function that appends lines of cells to a file, each on the disk before the function returns.
+
+    A file that is there must have these columns; a last line that a crash cut off is taken away.
 
     Raises
     ------
     BadInput
         The file has other columns, or cannot be written.
     """
-    names = columns(kind)
+    check_columns(path, names)
+    if path.exists() and path.stat().st_size:
+        _cut_torn_line(path, len(names))
+    else:
+        append_bytes(path, _lines([names]))
+    return lambda lines: append_bytes(path, _lines(lines))
+
+
+def check_columns(path: Path, names: Sequence[str]) -> None:
+    """Refuse a file that rows of these columns cannot be appended to.
+
+    Raises
+    ------
+    BadInput
+        It is a folder or in none, or has other columns.
+    """
     if path.is_dir():
         raise BadInput(f"{str(path)!r} is a folder. Valid: a file, for example {path / 'rows.csv'}.")
     if not path.absolute().parent.is_dir():
         raise BadInput(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}.")
     if path.exists() and path.stat().st_size:
         _check_header(path, names)
-        _cut_torn_line(path, len(names))
-    _append(path, "" if path.exists() and path.stat().st_size else _lines([names]))
-    return lambda rows: _append(path, _lines(_cells(row) for row in rows))
 
 
 def _check_header(path: Path, names: Sequence[str]) -> None:
@@ -152,20 +171,10 @@ def _cut_torn_line(path: Path, num_cells: int) -> None:
             file.truncate(len(whole) + 1)
 
 
-def _append(path: Path, text: str) -> None:
-    try:
-        with path.open("a", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise BadInput(f"cannot write {str(path)!r}: {error.strerror or error}.") from None
-
-
-def _lines(table: Iterable[Sequence[str]]) -> str:
+def _lines(table: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(table)
-    return text.getvalue()
+    return text.getvalue().encode()
 
 
 def _cells(row: Any) -> list[str]:

@@ -4,12 +4,7 @@
 than what is to be predicted. The mean has a column beside it.
 """
 
-import csv
-import io
-import json
 import math
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from walltime import __version__
+from walltime.durable import atomic_json
 from walltime.measure.records import PowerReading, StepParts, TrainRequest, TrainResult
+from walltime.measure.row_files import lines_appended_to
 from walltime.plan import Plan
 from walltime.problems import BadInput
 from walltime.validate.harness import HARNESS_COLUMNS, model_dimensions
 from walltime.validate.measured import COLUMNS as MEASURED_COLUMNS
-from walltime.validate.rows import file_text
 from walltime.workload import Training, Transformer
 from walltime.workload.parameters import num_parameters
 
@@ -164,22 +160,6 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def check_columns(path: Path) -> bool:
-    """Return whether a file already has a header; refuse one of other columns.
-
-    Raises
-    ------
-    BadInput
-        The file has other columns than `COLUMNS`, or cannot be read.
-    """
-    if not path.exists():
-        return False
-    header = file_text(path).partition("\n")[0].rstrip("\r")
-    if header and header.split(",") != list(COLUMNS):
-        raise BadInput(f"{path} has other columns than the rows of walltime measure train. Valid: a new file.")
-    return bool(header)
-
-
 def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Append rows to a CSV file, with a header if it is new or empty.
 
@@ -188,24 +168,8 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     BadInput
         The file has other columns, or cannot be written.
     """
-    text = rows_text(rows, with_header=not check_columns(path))
-    try:
-        with path.open("a", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise BadInput(f"cannot write {str(path)!r}: {error.strerror or error}.") from None
-
-
-def rows_text(rows: Sequence[Mapping[str, str]], *, with_header: bool = True) -> str:
-    """Return rows as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    if with_header:
-        writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    append_lines = lines_appended_to(path, COLUMNS)
+    append_lines([row[name] for name in COLUMNS] for row in rows)
 
 
 def result_json(result: TrainResult) -> dict[str, Any]:
@@ -253,14 +217,4 @@ def write_result(path: Path, result: TrainResult) -> None:
     BadInput
         It cannot be written there.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            json.dump(result_json(result), file, indent=1, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise BadInput(f"cannot write {str(path)!r}: {error.strerror or error}.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    atomic_json(path, result_json(result))

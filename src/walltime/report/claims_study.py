@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from walltime.catalog import data_root, sources
+from walltime.durable import atomic_text
 from walltime.report.charts import require_matplotlib
 from walltime.report.claims_page import claims_page, summary
-from walltime.report.files import atomic_text, csv_text, staged
+from walltime.report.files import csv_text, staged
 from walltime.report.page_parts import Drawn
 from walltime.report.study import versions, write_figure
 from walltime.studies.fernandez2024 import FIGURES, Claim, hangs_on, variants

@@ -13,37 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from walltime.durable import cannot_write
 from walltime.problems import BadInput
 from walltime.signals import terminable
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
-
-
-def atomic_bytes(path: Path, data: bytes) -> Path:
-    """Write a whole file or nothing: to a temporary file in the same folder, then moved over ``path``.
-
-    Raises
-    ------
-    BadInput
-        The file cannot be written there.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
-def atomic_text(path: Path, text: str) -> Path:
-    """Write a whole UTF-8 file or nothing, line ends as they are."""
-    return atomic_bytes(path, text.encode())
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -145,7 +119,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error) from error
 
 
 def _move_files(staging: Path, out: Path) -> None:
@@ -155,8 +129,4 @@ def _move_files(staging: Path, out: Path) -> None:
         try:
             source.replace(target)
         except OSError as error:
-            raise _cannot_write(target, error) from error
-
-
-def _cannot_write(path: Path, error: OSError) -> BadInput:
-    return BadInput(f"cannot write {str(path)!r}: {error.strerror or error}. Valid: a folder that can be written to.")
+            raise cannot_write(target, error) from error

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from walltime.durable import atomic_bytes, atomic_text
 from walltime.planner.scaling import HALF, Curve, Scaling
 from walltime.report.charts import FORMATS, chart_bytes
-from walltime.report.files import atomic_bytes, atomic_text, csv_text, staged
+from walltime.report.files import csv_text, staged
 from walltime.studies.figure import Figure, Mark, Panel, Series
 from walltime.units import format_count
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from walltime import __version__
 from walltime.catalog import data_version
+from walltime.durable import atomic_bytes, atomic_text
 from walltime.problems import unknown
 from walltime.report.charts import FORMATS, chart_bytes, require_matplotlib
-from walltime.report.files import atomic_bytes, atomic_text, csv_text, staged
+from walltime.report.files import csv_text, staged
 from walltime.report.page import Reading, study_page
 from walltime.report.page_parts import Drawn
 from walltime.report.thresholds import in_words

@@ -142,7 +142,7 @@ def catalog_accelerator(gpu: str) -> str:
 
 
 def _file(path: Path, rows: int) -> RowsFile:
-    return RowsFile(path=path.as_posix(), sha256=hashlib.sha256(path.read_bytes()).hexdigest(), rows=rows)
+    return RowsFile(path=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), rows=rows)
 
 
 def _environments(paths: Sequence[Path], rows: Sequence[Row]) -> tuple[Mapping[str, Any], ...]:

@@ -8,7 +8,7 @@ import click
 
 from walltime.cli.common import emit_json, json_option
 from walltime.cli.measuring.sweep_points import point_check, too_large_here, train_flags
-from walltime.measure.sweep.durable import make_folder, write_whole
+from walltime.durable import atomic_bytes, make_folder
 from walltime.measure.sweep.expansion import Expansion, expand
 from walltime.measure.sweep.flags import Flags
 from walltime.measure.sweep.folder import Folder
@@ -149,7 +149,7 @@ def _write_scripts(
     folder.make()
     make_folder(target)
     for name, text in texts.items():
-        write_whole(target / name, text.encode())
+        atomic_bytes(target / name, text.encode())
     kept = [point for point in expansion.points if point.id not in {each.point_id for each in left_out}]
     return Expansion(kept, [*expansion.left_out, *left_out]), [str(target / name) for name in texts]
 

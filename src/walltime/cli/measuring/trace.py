@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from walltime.cli.common import emit_json, json_option
+from walltime.durable import atomic_text
 from walltime.measure.trace import trace_files, trace_report
 from walltime.problems import BadInput
-from walltime.report.files import atomic_text, check_writable, csv_text
+from walltime.report.files import check_writable, csv_text
 from walltime.report.trace import trace_json, trace_rows, trace_text
 
 

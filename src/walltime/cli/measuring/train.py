@@ -133,9 +133,10 @@ def _check_files(values: Mapping[str, Any]) -> None:
         if not path.absolute().parent.is_dir():
             raise BadInput(f"--{name} {str(path)!r}: there is no folder {str(path.parent)!r}.")
     if values["csv"] is not None:
-        from walltime.measure.rows import check_columns
+        from walltime.measure.row_files import check_columns
+        from walltime.measure.rows import COLUMNS
 
-        check_columns(values["csv"])
+        check_columns(values["csv"], COLUMNS)
     if values["traces"] is not None and values["traces"].is_file():
         raise BadInput(f"--traces {str(values['traces'])!r} is a file. Valid: a folder.")
 

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from walltime.durable import atomic_bytes, atomic_json, cannot_write, make_folder
 from walltime.measure.environment import environments_file
-from walltime.measure.sweep.durable import cannot_write, make_folder, write_json, write_whole
 from walltime.measure.sweep.journal import Journal, Record
 from walltime.measure.sweep.points import Point
 from walltime.problems import BadInput, MissingExtra
@@ -99,8 +99,8 @@ class Folder:
         ordered = sorted(measured, key=lambda record: order.get(record.id, len(order)))
         environments = {str(record.environment.get("id")): record.environment for record in reversed(ordered)}
         environments.pop("None", None)
-        write_json(environments_file(self.rows), environments)
-        write_whole(self.rows, _csv([_row(record) for record in ordered]).encode())
+        atomic_json(environments_file(self.rows), environments)
+        atomic_bytes(self.rows, _csv([_row(record) for record in ordered]).encode())
 
     def earlier_points(self) -> set[str] | None:
         """Return the ids that the file asked for last time, None if there was none."""
@@ -111,7 +111,7 @@ class Folder:
 
     def write_points(self, points: Iterable[Point]) -> None:
         """Keep what the file asks for."""
-        write_json(self.path / "points.json", [asdict(point) for point in points])
+        atomic_json(self.path / "points.json", [asdict(point) for point in points])
 
 
 def _row(record: Record) -> Mapping[str, Any]:

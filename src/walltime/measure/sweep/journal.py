@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from walltime.measure.sweep.durable import append_line, sync_folder, write_whole
+from walltime.durable import append_bytes, atomic_bytes, sync_folder
 from walltime.problems import BadInput
 
 Status = Literal["ok", "oom", "failed", "timeout"]
@@ -129,15 +129,15 @@ class Journal:
     def append(self, record: Record) -> None:
         """Add a record; it is on the disk when this returns."""
         is_new = not self.path.exists()
-        append_line(self.path, line_of(record))
+        append_bytes(self.path, line_of(record))
         if is_new:
             sync_folder(self.path.parent)
         self.records[record.id] = record
 
     def _mend(self, whole: list[bytes], damaged: list[bytes]) -> None:
         for line in damaged:
-            append_line(self.path.with_name(f"{self.path.name}.damaged"), line.rstrip(b"\n") + b"\n")
-        write_whole(self.path, b"".join(whole))
+            append_bytes(self.path.with_name(f"{self.path.name}.damaged"), line.rstrip(b"\n") + b"\n")
+        atomic_bytes(self.path, b"".join(whole))
 
 
 def _content(path: Path) -> bytes:

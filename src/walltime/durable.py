@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,17 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file beside its place, to the disk, and move it there.
+def atomic_bytes(path: Path, data: bytes) -> Path:
+    """Write a whole file or nothing: to a temporary file in the same folder, to the disk, then moved over ``path``.
 
     Raises
     ------
     BadInput
-        It cannot be written.
+        The file cannot be written there.
     """
-    temporary = path.with_name(f".{path.name}.partial")  # one writer a folder, by its lock
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -52,15 +53,23 @@ def write_whole(path: Path, data: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON document as `write_whole` does."""
-    write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+def atomic_text(path: Path, text: str) -> Path:
+    """Write a whole UTF-8 file or nothing, line ends as they are."""
+    return atomic_bytes(path, text.encode())
 
 
-def append_line(path: Path, line: bytes) -> None:
-    """Add a line at the end of a file, to the disk.
+def atomic_json(path: Path, content: Any) -> Path:
+    """Write a whole JSON document or nothing."""
+    return atomic_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def append_bytes(path: Path, data: bytes) -> None:
+    """Add to the end of a file, to the disk.
 
     Raises
     ------
@@ -69,7 +78,7 @@ def append_line(path: Path, line: bytes) -> None:
     """
     try:
         with path.open("ab", buffering=0) as file:
-            rest = memoryview(line)
+            rest = memoryview(data)
             while rest:
                 rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
@@ -79,4 +88,4 @@ def append_line(path: Path, line: bytes) -> None:
 
 def cannot_write(path: Path, error: OSError) -> BadInput:
     """Return the line that says so."""
-    return BadInput(f"cannot write {str(path)!r}: {error.strerror or error}.")
+    return BadInput(f"cannot write {str(path)!r}: {error.strerror or error}. Valid: a folder that can be written to.")
