@@ -20,6 +20,8 @@ from walltime.validate.measured import read_measured
 ROWS = Path(__file__).parents[1] / "data" / "processor"
 KERNELS, COLLECTIVES, STEPS = (ROWS / f"{name}.csv" for name in ("kernels", "collectives", "steps"))
 MOST_HELD_OUT = 0.15
+MOST_OF_THE_PROFILER = 0.1
+"""A profiled step over a timed one, less one: watching takes time, and each row has one profiled step."""
 
 
 def step_quality(files, seed):
@@ -41,8 +43,10 @@ def test_the_sweep_has_every_kind_of_parallelism():
     assert kinds == {(1, 1, 1, ""), (1, 1, 2, "ddp"), (1, 1, 2, "zero3"), (2, 1, 1, ""), (1, 2, 1, "")}
 
 
-def test_measured_parts_add_up_to_the_profiled_step():
+def test_measured_parts_add_up_to_the_step_that_was_timed_without_the_profiler():
+    over_timed = []
     for row in read_measured(STEPS):
-        cells = {name: float(row.other[name]) for name in row.other if name.endswith("_s") and row.other[name]}
-        parts_s = cells["compute_s"] + cells["exposed_communication_s"] + cells["idle_s"]
-        assert np.isclose(parts_s, cells["profiled_step_s"], rtol=1e-6)
+        cells = {name: float(row.other[name]) for name in ("compute_s", "exposed_communication_s", "idle_s")}
+        assert min(cells.values()) >= 0
+        over_timed.append(sum(cells.values()) / row.step_time_s)
+    assert abs(np.median(over_timed) - 1) < MOST_OF_THE_PROFILER

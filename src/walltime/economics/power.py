@@ -15,7 +15,7 @@ from walltime.hardware.network import Network
 from walltime.physics.power import fabric_power_w, fat_tree_levels, host_power_w, mean_power_w
 from walltime.problems import BadInput
 
-_DRAWN = {
+DRAWN = {
     **dict.fromkeys(("matmul", "attention"), "compute_w"),
     **dict.fromkeys(("memory_bound", "optimizer"), "memory_bound_w"),
     **dict.fromkeys(("tp_comm", "cp_comm", "ep_comm", "pp_comm", "dp_comm"), "communication_w"),
@@ -70,14 +70,14 @@ class Power:
             value, least = getattr(self, field.name), _LEAST.get(field.name, 0.0)
             if value is not None and not (least <= value < math.inf):
                 raise BadInput(f"{field.name}={value} is not possible. Valid: a finite number of at least {least:g}.")
-        for name in dict.fromkeys(_DRAWN.values()):
+        for name in dict.fromkeys(DRAWN.values()):
             if getattr(self, name) > self.limit_w:
                 raise BadInput(f"{name}={getattr(self, name):g} is more than the board's limit of {self.limit_w:g} W.")
 
     @cached_property
     def part_powers_w(self) -> dict[str, float]:
         """What a board draws in each part of a step, by `walltime.engines.step.PARTS`. [W]"""
-        return {name: float(getattr(self, _DRAWN[name])) for name in PARTS}
+        return {name: float(getattr(self, DRAWN[name])) for name in PARTS}
 
     def board_w(self, parts_s: Mapping[str, Numeric]) -> Floats:
         """Mean power of a board over a step of these parts, (plans,). [W]"""

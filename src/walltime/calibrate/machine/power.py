@@ -12,7 +12,7 @@ from walltime.calibrate.machine.tables import launch_s
 from walltime.calibrate.machine.training import TrainingFit, steps
 from walltime.catalog import Number
 from walltime.catalog.power import draws
-from walltime.economics.power import Power
+from walltime.economics.power import DRAWN
 from walltime.measure.kernel_rows import ATTENTION_OPS, GEMM, LAUNCH, MEMORY_OPS, KernelRow
 
 SHARES = ("idle_share", "compute_share", "memory_bound_share", "communication_share")
@@ -98,8 +98,7 @@ def _activity(row: KernelRow) -> Floats:
 def _of_training(training: TrainingFit) -> list[tuple[Floats, float | None, str]]:
     """Return the steps whose power was measured, with the shares of their predicted parts."""
     found = []
-    marker = Power(4.0, 0.0, 1.0, 2.0, 3.0, None, None, 1.0, 0.0)  # each kind of part by its place in `SHARES`
-    place = {name: int(kind) for name, kind in marker.part_powers_w.items()}
+    place = {part: SHARES.index(power_w.replace("_w", "_share")) for part, power_w in DRAWN.items()}
     for batch, step in steps(training):
         for i, at in enumerate(batch.index):
             row = training.cases[at].row
