@@ -90,6 +90,12 @@ def test_out_of_memory_is_a_result(walltime, tmp_path):
     assert result_from_json(document).message
 
 
+def test_a_limit_that_the_process_itself_exceeds_is_out_of_memory(walltime):
+    done = walltime(*TINY, "--memory-limit", "1MB")
+    assert done.code == 0, done.err
+    assert "out of memory: the process itself has " in done.out
+
+
 OUT = 'torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")'
 ONE_OF_TWO = """
     import torch

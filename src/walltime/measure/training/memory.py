@@ -16,6 +16,8 @@ _STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _FORGET_PEAK = "5"  # proc(5): resets the peak resident set size
 _SIGNS = re.compile(r"out of memory|can't allocate memory|not enough memory|std::bad_alloc", re.IGNORECASE)
 _KIBI = 1024
+_ENOUGH_FOR_ALL = 2**20
+"""Numbers that PyTorch shares out among its threads."""
 
 
 def resident_bytes() -> float | None:
@@ -102,7 +104,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def limited(device: Device, limit_bytes: float | None) -> Iterator[None]:
-    """Let this process have no more than so much memory: of the GPU, or private and writable on the host. [B]"""
+    """Let this process have no more than so much memory: of the GPU, or private and writable on the host. [B]
+
+    Raises
+    ------
+    MemoryError
+        On a CPU, the process itself has more already.
+    """
     if limit_bytes is None:
         yield
         return
@@ -113,9 +121,19 @@ def limited(device: Device, limit_bytes: float | None) -> Iterator[None]:
         return
     import resource
 
+    _start_threads()
+    own_bytes = _status_bytes("VmData") or 0
+    if limit_bytes <= own_bytes:
+        raise MemoryError(f"the process itself has {own_bytes / 1e6:.0f} MB before there is a model")
     before = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (int(limit_bytes), before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def _start_threads() -> None:
+    """Have PyTorch's threads started: a runtime that cannot start one later, for want of memory, ends the process."""
+    weight = torch.ones(_ENOUGH_FOR_ALL, requires_grad=True)
+    (weight * weight).sum().backward()
