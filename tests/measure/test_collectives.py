@@ -185,6 +185,24 @@ def test_a_problem_of_the_first_process_is_everybodys():
     assert TOGETHER.the_first_does(lambda: 3) == 3
 
 
+def test_any_error_of_the_first_process_is_told_to_the_others(monkeypatch):
+    """The first one raises it itself; the others, who could not rebuild it, a line that says so."""
+    told = []
+
+    def fail():
+        raise OSError(28, "No space left on device")
+
+    def broadcast(box, src):
+        told.append(box[0])
+        box[:] = told[:1]
+
+    monkeypatch.setattr(run.torch_module().distributed, "broadcast_object_list", broadcast)
+    with pytest.raises(OSError, match="No space left"):
+        Together(PAIR, CPU).the_first_does(fail)
+    with pytest.raises(Problem, match=r"the first process ended with OSError.*No space left"):
+        Together(dataclasses.replace(PAIR, rank=1, local_rank=1), CPU).the_first_does(fail)
+
+
 _RANK = """
 import json, sys
 from walltime.measure.collectives.survey import CollectiveRequest, survey

@@ -1,11 +1,12 @@
 """The device that a process measures: a GPU, or a share of the host's cores."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from walltime.measure.ranks import Place
+from walltime.measure.ranks import Place, is_slurm_task
 from walltime.measure.requirements import torch_module
 from walltime.problems import MissingExtra
 
@@ -42,26 +43,63 @@ class Device:
 
 
 def device(where: Place, kind: DeviceKind | None = None) -> Device:
-    """Return the device of a process and make it the current one: a GPU where there is one, unless told otherwise.
+    """Return the device of a process and make it the current one: a GPU where any is visible, unless told otherwise.
 
     Raises
     ------
     MissingExtra
-        PyTorch, or the GPU that was asked for, is not there.
+        PyTorch, or the GPU that was asked for, is not there; or there are some GPUs, but not one for each process.
     """
     torch = torch_module()
-    if kind == "cuda" and torch.cuda.device_count() <= where.local_rank:
-        raise MissingExtra(
-            f"no GPU for local rank {where.local_rank}: PyTorch {torch.__version__} sees {torch.cuda.device_count()}."
-        )
-    if kind == "cuda" or (kind is None and torch.cuda.device_count() > where.local_rank):
-        torch.cuda.set_device(where.local_rank)
-        return Device("cuda", where.local_rank, torch.cuda.get_device_name(where.local_rank))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, cores // where.num_local_ranks)
+    num_gpus = torch.cuda.device_count()
+    if kind == "cuda" or (kind is None and num_gpus):
+        index = _gpu_index(where, num_gpus)
+        torch.cuda.set_device(index)
+        return Device("cuda", index, torch.cuda.get_device_name(index))
+    cores = _share_of_cores(where)
+    threads = max(1, int(cores))
     torch.set_num_threads(threads)
-    share = cores / where.num_local_ranks
-    return Device("cpu", 0, f"{_processor_name()}, {share:g} core{'s' if share != 1 else ''}", threads)
+    return Device("cpu", 0, f"{_processor_name()}, {cores:g} core{'s' if cores != 1 else ''}", threads)
+
+
+def _gpu_index(where: Place, num_gpus: int) -> int:
+    """Return which of the visible GPUs is a process's own: that of its local rank, or the only one that Slurm shows it.
+
+    One GPU that all of torchrun's processes see, which have one environment, is no GPU for each.
+    """
+    if where.local_rank < where.num_local_ranks <= num_gpus:
+        return where.local_rank
+    if num_gpus == 1 and is_slurm_task():
+        return 0
+    raise MissingExtra(
+        f"PyTorch {torch_module().__version__} sees {num_gpus} GPUs for {where.num_local_ranks} processes of a node. "
+        "Valid: one each (srun --gpus-per-task 1, or all visible to all), or --device cpu."
+    )
+
+
+def _share_of_cores(where: Place) -> float:
+    """Return the cores that a process has: those it is kept to, or its part of what a node's processes have together.
+
+    Processes that are kept to cores of their own have fewer than their launcher does, and do not share them.
+    """
+    own = _own_cores()
+    return min(len(own), max(len(own), _launchers_cores(own)) / where.num_local_ranks)
+
+
+def _own_cores() -> set[int]:
+    return set(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def _launchers_cores(own: set[int]) -> int:
+    """Return the cores of all processes of a node together: as Slurm says, or those of torchrun, which started them."""
+    if is_slurm_task():
+        told = os.environ.get("SLURM_CPUS_ON_NODE", "")
+        return int(told) if told.isdigit() else 0
+    if not hasattr(os, "sched_getaffinity"):
+        return 0
+    with suppress(OSError):
+        return len(own | os.sched_getaffinity(os.getppid()))
+    return 0
 
 
 class Processor(NamedTuple):

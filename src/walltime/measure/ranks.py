@@ -1,6 +1,7 @@
 """The processes of one measurement: who they are, how they are started, and the group that joins them.
 
 ``torchrun`` and Slurm tell each process its place by environment variables; a process that was told nothing is alone.
+Slurm is believed in what ``srun`` started: the shell of a job has variables of Slurm too, and yet it is one process.
 """
 
 import ctypes
@@ -17,8 +18,9 @@ from walltime.measure.requirements import torch_module
 from walltime.problems import BadInput
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-_SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE")
-VARIABLES = (*_TORCHRUN, *_SLURM)
+_SLURM = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE")
+_SLURM_STEP, _SLURM_RANKS_OF_NODE = "SLURM_STEP_ID", "SLURM_GTIDS"
+VARIABLES = (*_TORCHRUN, *_SLURM, _SLURM_STEP, _SLURM_RANKS_OF_NODE)
 """Environment variables that tell a process its place."""
 _TIMEOUT_S = 600
 
@@ -59,20 +61,52 @@ def place(environment: Mapping[str, str] = os.environ) -> Place:
     BadInput
         A variable is not a whole number, or they contradict each other.
     """
-    for names in (_TORCHRUN, _SLURM):
-        if names[0] in environment and names[1] in environment:
-            counts = [_count(environment, name) for name in names]
-            return _place(counts if counts[-1] else [*counts[:-1], _tasks_per_node(environment, counts[1] or 1)])
+    if is_slurm_task(environment):
+        return _slurm_place(environment)
+    if _TORCHRUN[0] in environment and _TORCHRUN[1] in environment:
+        return _place([_count(environment, name) for name in _TORCHRUN])
     return Place()
 
 
-def _tasks_per_node(environment: Mapping[str, str], num_ranks: int) -> int | None:
-    """Return the processes of each node where Slurm says only how many nodes there are."""
-    for name in ("SLURM_STEP_NUM_NODES", "SLURM_NNODES"):
-        num_nodes = _count(environment, name)
-        if num_nodes and num_ranks % num_nodes == 0:
-            return num_ranks // num_nodes
-    return None
+def is_slurm_task(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether ``srun`` started this process itself, and may have given it cores and GPUs of its own."""
+    return _TORCHRUN[0] not in environment and all(name in environment for name in (_SLURM_STEP, *_SLURM[:2]))
+
+
+def _slurm_place(environment: Mapping[str, str]) -> Place:
+    """Return the place in a step of a job, which may be smaller than the job."""
+    *counts, _ = _SLURM
+    found = _place([*(_count(environment, name) for name in counts), _tasks_per_node(environment)])
+    ranks = environment.get(_SLURM_RANKS_OF_NODE)  # every rank sees by it that some are out of place, even the first
+    first = found.rank - found.local_rank
+    if ranks is not None and ranks != ",".join(str(first + place) for place in range(found.num_local_ranks)):
+        raise _not_in_blocks(f"this node has the ranks {ranks}")
+    return found
+
+
+def _tasks_per_node(environment: Mapping[str, str]) -> int | None:
+    """Return the processes of each node of a step, which Slurm writes as ``4(x2)`` for two nodes of four.
+
+    Raises
+    ------
+    BadInput
+        Nodes have different numbers of them.
+    """
+    text = environment.get(_SLURM[-1])
+    if text is None:
+        return None
+    number, _, nodes = text.partition("(x")
+    if "," in text:
+        raise _not_in_blocks(f"nodes have {text} processes")
+    if not number.isdigit() or (nodes and not nodes.removesuffix(")").isdigit()):
+        raise BadInput(f"{_SLURM[-1]}={text!r} in the environment is not a number of tasks, such as 4(x2).")
+    return int(number)
+
+
+def _not_in_blocks(what: str) -> BadInput:
+    return BadInput(
+        f"{what}: ranks must fill one node after the other, as many on each. Valid: srun -m block --ntasks-per-node N."
+    )
 
 
 def _place(counts: Sequence[int | None]) -> Place:
@@ -80,6 +114,8 @@ def _place(counts: Sequence[int | None]) -> Place:
     found = Place(rank or 0, num_ranks or 1, local_rank or 0, num_local_ranks or num_ranks or 1)
     if not (found.rank < found.num_ranks and found.local_rank < found.num_local_ranks <= found.num_ranks):
         raise BadInput(f"the launcher says rank {found.rank} of {found.num_ranks}: {found}. Valid: rank < world size.")
+    if found.rank % found.num_local_ranks != found.local_rank:
+        raise _not_in_blocks(f"rank {found.rank} is number {found.local_rank} of {found.num_local_ranks} on its node")
     return found
 
 

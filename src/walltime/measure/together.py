@@ -61,17 +61,20 @@ class Together:
         Raises
         ------
         Problem
-            What the first process was told, in all of them, so that none waits for the others.
+            What the first process was told, in all of them, so that none waits for the others; if anything else went
+            wrong there, the others are told so in a line.
         """
-        done, problem = None, None
+        done, error = None, None
         if self.where.is_first:
             try:
                 done = work()
-            except Problem as found:
-                problem = found
-        problem = self.the_firsts(problem)
-        if problem is not None:
-            raise problem
+            except Exception as found:
+                error = found
+        told = self.the_firsts(None if error is None else _for_the_others(error))
+        if error is not None:
+            raise error
+        if told is not None:
+            raise told
         return done
 
     def the_firsts(self, value: Any) -> Any:
@@ -81,3 +84,8 @@ class Together:
         box = [value]
         torch_module().distributed.broadcast_object_list(box, src=0)
         return box[0]
+
+
+def _for_the_others(error: Exception) -> Problem:
+    """Return what the others raise, which can be sent to them."""
+    return error if isinstance(error, Problem) else Problem(f"the first process ended with {error!r}.")

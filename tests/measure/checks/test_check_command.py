@@ -260,3 +260,12 @@ def test_choices_that_pytorch_does_not_run_are_refused_before_anything_starts(ca
 
 def test_a_measured_step_alone_has_no_parts():
     assert Measured("a clock", 1.0).parts is None
+
+
+def test_the_place_that_a_launcher_gave_the_check_is_not_that_of_its_run(tmp_path, monkeypatch):
+    for name, value in {"SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "WORLD_SIZE": "8", "KEPT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    told = tmp_path / "environment.json"
+    show = "import json, os, sys; json.dump(dict(os.environ), open(sys.argv[1], 'w'))"
+    run_plan._run([sys.executable, "-c", show, str(told)], told)
+    assert {"SLURM_STEP_ID", "SLURM_PROCID", "WORLD_SIZE", "KEPT"} & json.loads(told.read_text()).keys() == {"KEPT"}

@@ -250,8 +250,8 @@ def test_a_point_is_kept_to_its_cores(tmp_path):
 
 def test_the_place_that_a_launcher_gave_the_sweep_is_not_that_of_its_points(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_PROCID", "0")
-    monkeypatch.setenv("SLURM_NTASKS", "8")
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
     show = "import json, os, sys; json.dump(dict(os.environ), open(sys.argv[1], 'w'))"
     told = tmp_path / "environment.json"
     sweeping.run(tmp_path, sweeping.points("ok"), command=lambda *_: [sys.executable, "-c", show, str(told)])
-    assert not {"SLURM_PROCID", "SLURM_NTASKS"} & json.loads(told.read_text()).keys()
+    assert not {"SLURM_PROCID", "SLURM_STEP_ID"} & json.loads(told.read_text()).keys()

@@ -118,9 +118,13 @@ ONE_OF_TWO = """
 def run_two(tmp_path, rank, error, *more):
     script = tmp_path / "one_of_two.py"
     script.write_text(textwrap.dedent(ONE_OF_TWO).format(rank=rank, error=error), encoding="utf-8")
+    return two_ranks(tmp_path, script, "--result", "r.json", *more)
+
+
+def two_ranks(tmp_path, script, *more):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     return subprocess.run(
-        [*launcher, *TINY, "--dp", "2", "--result", "r.json", *more],
+        [*launcher, *TINY, "--dp", "2", *more],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": SOURCE, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -145,6 +149,31 @@ def test_another_failure_of_a_rank_is_no_result(tmp_path):
     assert done.returncode != 0
     assert "broken" in done.stderr
     assert not (tmp_path / "r.json").exists()
+
+
+FILES_OF_THE_FIRST = """
+    import os
+    from pathlib import Path
+    from walltime.cli import main
+    from walltime.measure.ranks import place
+
+    home = Path("node", str(place().rank))
+    home.mkdir(parents=True)
+    os.chdir(home)
+    if place().rank == {rank}:
+        Path("out").mkdir()
+    main()
+"""
+
+
+@pytest.mark.parametrize(("rank", "code"), [(0, 0), (1, 1)])
+def test_only_the_first_rank_needs_the_folders_that_it_writes_to(tmp_path, rank, code):
+    script = tmp_path / "files_of_the_first.py"
+    script.write_text(textwrap.dedent(FILES_OF_THE_FIRST).format(rank=rank), encoding="utf-8")
+    done = two_ranks(tmp_path, script, "--result", "out/r.json", "--profile-steps", "0")
+    assert done.returncode == code, done.stderr
+    assert (tmp_path / "node" / "0" / "out" / "r.json").exists() == (code == 0)
+    assert ("there is no folder 'out'" in done.stderr) == (code == 1)
 
 
 @pytest.mark.parametrize(

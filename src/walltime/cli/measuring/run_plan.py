@@ -1,5 +1,6 @@
 """Running a plan on this machine for some steps, by ``walltime measure train`` in processes of its own."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from walltime.cli.question import Question
 from walltime.interop.run import run_values
+from walltime.measure.ranks import VARIABLES
 from walltime.plan import Plan
 from walltime.problems import BadInput, MissingExtra, Problem
 from walltime.signals import terminable
@@ -86,11 +88,15 @@ def _flag(name: str, value: Any) -> list[str]:
 
 
 def _run(command: list[str], result: Path) -> None:
-    """Run a command to its end; what it prints is dropped, unless it fails: then its last line is passed on."""
+    """Run a command to its end; what it prints is dropped, unless it fails: then its last line is passed on.
+
+    It is not told the place that a launcher gave this process.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     with (
         terminable(),
         subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", env=environment
         ) as run,
     ):
         try:

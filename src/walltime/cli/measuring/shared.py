@@ -17,7 +17,7 @@ from walltime.problems import BadInput, MissingExtra, NegativeAnswer, Problem
 from walltime.signals import terminable
 from walltime.units import parse_quantity
 
-_LAUNCHERS = ("RANK", "SLURM_PROCID")
+_LAUNCHERS = ("RANK", "SLURM_STEP_ID")
 _GRACE_S = 10.0
 """That processes get to end by themselves when the command is interrupted. [s]"""
 _SAID = "walltime: "
@@ -68,12 +68,13 @@ def check_devices(kind: DeviceKind | None, nproc: int) -> DeviceKind:
     Raises
     ------
     MissingExtra
-        There are fewer GPUs than processes that were told to have one.
+        There are GPUs, but fewer than processes.
     """
     found = torch_module().cuda.device_count()
-    if kind == "cuda" and found < nproc:
-        raise MissingExtra(f"--nproc {nproc} with --device cuda: PyTorch sees {found} GPUs.")
-    return kind or ("cuda" if found >= nproc else "cpu")
+    chosen: DeviceKind = kind or ("cuda" if found else "cpu")
+    if chosen == "cuda" and found < nproc:
+        raise MissingExtra(f"--nproc {nproc}: PyTorch sees {found} GPUs. Valid: no more processes, or --device cpu.")
+    return chosen
 
 
 def run_locally(nproc: int, arguments: Sequence[str], kind: str) -> None:

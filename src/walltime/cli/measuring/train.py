@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,8 @@ def command(*, as_json: bool, **values: Any) -> None:
     device_kind = _device_kind(values["device"])
     asked = asked_of(values, where, device_kind)
     limit_bytes = _limit_bytes(values["memory_limit"])
-    _check_files(values)
+    if where.num_ranks == 1:  # of several, only the first one writes, and its node may be the only one with the folders
+        _check_files(values)
     num_processes = _num_processes(values, where, asked, device_kind)
     if where.num_ranks == 1 and num_processes > 1:
         sys.exit(_started_here(num_processes))
@@ -209,6 +211,7 @@ def _run(
         traces=values["traces"],
         memory_limit_bytes=limit_bytes,
         on_out_of_memory=answer,
+        prepare=partial(_check_files, values),
     )
     if place().is_first:
         answer(result)

@@ -21,6 +21,7 @@ def run(
     traces: Path | None = None,
     memory_limit_bytes: float | None = None,
     on_out_of_memory: "Callable[[TrainResult], None] | None" = None,
+    prepare: "Callable[[], None] | None" = None,
 ) -> "TrainResult":
     """Train for some steps and return what they took; called in every rank of the plan, all of which return the same.
 
@@ -37,6 +38,8 @@ def run(
     on_out_of_memory
         Called in the first rank with the result if another rank ran out of memory. This rank's processes then end, with
         exit code 0: they stand in a collective that will never finish.
+    prepare
+        Called in the first rank before anything runs; if it raises, all ranks do.
 
     Raises
     ------
@@ -48,4 +51,4 @@ def run(
     torch_module()
     from walltime.measure.training.session import session
 
-    return session(request, device_kind, traces, memory_limit_bytes, on_out_of_memory)
+    return session(request, device_kind, traces, memory_limit_bytes, on_out_of_memory, prepare)

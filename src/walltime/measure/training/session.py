@@ -15,6 +15,7 @@ from walltime.measure.environment import environment
 from walltime.measure.nvml import PowerSampler
 from walltime.measure.ranks import Place, place, process_group
 from walltime.measure.records import StepParts, TrainRequest, TrainResult
+from walltime.measure.together import Together
 from walltime.measure.trace import mean_parts, step_parts
 from walltime.measure.training.batches import Batch, batch_of
 from walltime.measure.training.checks import check_request
@@ -34,6 +35,7 @@ def session(
     traces: Path | None,
     memory_limit_bytes: float | None,
     on_out_of_memory: Callable[[TrainResult], None] | None,
+    prepare: Callable[[], None] | None,
 ) -> TrainResult:
     """Measure in this rank; see `walltime.measure.training.run`."""
     where = place()
@@ -54,16 +56,19 @@ def session(
         if on_out_of_memory is not None:
             on_out_of_memory(replace(blank, message=message))
 
-    with _quiet(), _joined(where, chosen, request), Watch(where, told) as watch:
-        try:
-            with limited(chosen, memory_limit_bytes):
-                return _measured(request, blank, chosen, traces)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            message = str(error).strip().partition("\n")[0][:_LONGEST_MESSAGE] or "out of memory"
-        watch.tell(message)
-        return replace(blank, message=message)
+    with _quiet(), _joined(where, chosen, request):
+        if prepare is not None:
+            Together(where, chosen).the_first_does(prepare)
+        with Watch(where, told) as watch:
+            try:
+                with limited(chosen, memory_limit_bytes):
+                    return _measured(request, blank, chosen, traces)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                message = str(error).strip().partition("\n")[0][:_LONGEST_MESSAGE] or "out of memory"
+            watch.tell(message)
+            return replace(blank, message=message)
 
 
 def _measured(request: TrainRequest, blank: TrainResult, chosen: Device, traces: Path | None) -> TrainResult:
