@@ -12,13 +12,14 @@ from torch import distributed
 
 from walltime.measure.devices import Device, DeviceKind, device
 from walltime.measure.environment import environment
+from walltime.measure.memory_errors import is_out_of_memory
 from walltime.measure.nvml import PowerSampler
 from walltime.measure.ranks import Place, place, process_group
 from walltime.measure.records import StepParts, TrainRequest, TrainResult
 from walltime.measure.trace import mean_parts, step_parts
 from walltime.measure.training.batches import Batch, batch_of
 from walltime.measure.training.checks import check_request
-from walltime.measure.training.memory import is_out_of_memory, limited, memory_bytes, reset_peak, resident_bytes
+from walltime.measure.training.memory import limited, memory_bytes, reset_peak, resident_bytes
 from walltime.measure.training.mesh import Mesh, mesh_of
 from walltime.measure.training.parallelize import is_sharded
 from walltime.measure.training.trainer import Trainer, trainer
@@ -59,7 +60,8 @@ def session(
             with limited(chosen, memory_limit_bytes):
                 return _measured(request, blank, chosen, traces)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            is_host_limited = chosen.kind == "cpu" and memory_limit_bytes is not None
+            if not is_out_of_memory(error, is_host_limited=is_host_limited):
                 raise
             message = str(error).strip().partition("\n")[0][:_LONGEST_MESSAGE] or "out of memory"
         watch.tell(message)
