@@ -126,6 +126,7 @@ def test_eight_bit_products_are_scaled_ones(monkeypatch):
     assert right.stride() == (1, 48)  # columns first, as the library wants it
     assert left.dtype == torch.float8_e4m3fn
     assert options["out_dtype"] == torch.bfloat16
+    assert options["use_fast_accum"]  # as in a forward pass of training
 
 
 ATTENTION = KernelRow(
