@@ -96,6 +96,13 @@ def test_data_come_from_all_over_the_pool():
     assert copies[0][0].std() > 0.5
 
 
+@pytest.mark.parametrize("length", [512, 8192, 8704, 12288, 16384])
+def test_data_that_a_cache_may_keep_a_part_of_are_there_twice(length):
+    """The pool is of 16,384 numbers, twice the cache."""
+    first, second, *_ = Pool(CPU, 0).copies([(length,)], "fp32")
+    assert first[0].data_ptr() != second[0].data_ptr()
+
+
 def test_a_pool_grows_for_what_is_larger():
     pool = Pool(CPU, 0)
     assert len(pool.copies([(300, 300)], "fp32")) == 1
