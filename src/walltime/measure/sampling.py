@@ -198,8 +198,8 @@ class _CudaClock:
     """A clock of events on the GPU.
 
     The GPU is first given idle work for longer than the host needs to launch, so that the launches queue up behind it:
-    what is timed is then one kernel after another, not how fast the host launches them. How fast it does, the first
-    call shows, to which nothing else is told yet; the quickest counts, since a host that waits for room in the queue
+    what is timed is then one kernel after another, not how fast the host launches them. How long a launch takes, each
+    call shows, the first one without idle work; the quickest counts, since a host that waits for room in the queue
     says nothing of itself.
     """
 
