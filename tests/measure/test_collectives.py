@@ -105,12 +105,17 @@ RING = Ring(None, [0], 0)
 TOGETHER = Together(Place(), CPU)
 
 
-def fake_operation(monkeypatch, right=True, error=None):
+def fake_operation(monkeypatch, right=True, error=None, error_of_run=None):
     def made(*request):
         if error:
             raise error
         nothing = lambda: None  # noqa: E731
-        return types.SimpleNamespace(run=nothing, fill=nothing, clear=nothing, is_right=lambda: right)
+
+        def first():
+            if error_of_run:
+                raise error_of_run
+
+        return types.SimpleNamespace(run=first, fill=nothing, clear=nothing, is_right=lambda: right)
 
     monkeypatch.setattr(run, "operation", made)
 
@@ -161,6 +166,17 @@ def test_running_out_of_memory_is_a_result(monkeypatch):
     row = run._measured(alone(), RING, TOGETHER, 1.0)
     assert row.status == "oom"
     assert "100 B available" in row.notes
+
+
+@pytest.mark.parametrize("size_bytes", [64, 2**26])
+def test_memory_that_does_not_do_in_the_first_call_is_a_result(monkeypatch, size_bytes):
+    fake_operation(monkeypatch, error_of_run=RuntimeError("NCCL error: Cuda failure 2 'out of memory'"))
+    row = run._measured(alone(size_bytes=size_bytes), RING, TOGETHER, 1.0)
+    assert (row.status, row.time_s) == ("oom", None)
+    assert "NCCL error" in row.notes
+    fake_operation(monkeypatch, error_of_run=RuntimeError("connection reset"))
+    with pytest.raises(RuntimeError, match="connection reset"):
+        run._measured(alone(), RING, TOGETHER, 1.0)
 
 
 def test_libraries_and_their_settings_are_recorded():

@@ -96,6 +96,13 @@ def test_data_come_from_all_over_the_pool():
     assert copies[0][0].std() > 0.5
 
 
+@pytest.mark.parametrize("length", [512, 8192, 8704, 12288, 16384])
+def test_data_that_a_cache_may_keep_a_part_of_are_there_twice(length):
+    """The pool is of 16,384 numbers, twice the cache."""
+    first, second, *_ = Pool(CPU, 0).copies([(length,)], "fp32")
+    assert first[0].data_ptr() != second[0].data_ptr()
+
+
 def test_a_pool_grows_for_what_is_larger():
     pool = Pool(CPU, 0)
     assert len(pool.copies([(300, 300)], "fp32")) == 1
@@ -126,6 +133,7 @@ def test_eight_bit_products_are_scaled_ones(monkeypatch):
     assert right.stride() == (1, 48)  # columns first, as the library wants it
     assert left.dtype == torch.float8_e4m3fn
     assert options["out_dtype"] == torch.bfloat16
+    assert options["use_fast_accum"]  # as in a forward pass of training
 
 
 ATTENTION = KernelRow(

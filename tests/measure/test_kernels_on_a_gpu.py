@@ -104,6 +104,7 @@ def test_a_gpu_is_measured_in_all_its_formats_with_power_and_clocks(gpu, tmp_pat
     assert {"sleep", "synchronize"} <= set(gpu)
     for row in found.rows:
         assert row.status == "ok"
+        assert ("fast accumulation" in row.notes) == (row.dtype == "fp8" and row.op == "gemm")
         assert (row.power_w, row.clock_mhz, row.temperature_c) == (612, 1755, 61)
         if row.op == "gemm":
             assert row.peak_tflops_used == pytest.approx({"fp8": 1978.9, "fp32": 66.9}.get(row.dtype, 989.4))

@@ -41,8 +41,10 @@ _BETWEEN_WAITS_S = 0.05
 _WARMUP_CALLS = 3
 _LONG_SHARE = 0.05
 """A kernel that takes more of the time there is than this gets no further warm-up, which it hardly needs either."""
-_LAUNCH_CYCLES = 20_000
-"""Clock cycles for which a GPU is kept busy for each launch that is queued behind: some ten microseconds."""
+_HEAD_START = 2.0
+"""Times the host's launching for which a GPU is kept busy: a launch now and then takes longer than the quickest."""
+_FASTEST_HZ = 3e9
+"""Where the driver does not say how fast a GPU's clock can be: no accelerator of the catalog has a faster one."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def sample(calls: Sequence[Call], device: Device, limits: Limits, agree: Agree =
         Asked after each round whether to stop, so that processes that measure together do as many.
     """
     turn = _Turn(calls)
-    clock = _cuda_clock() if device.kind == "cuda" else _host_clock
+    clock = _CudaClock(device) if device.kind == "cuda" else _host_clock
     once_s = clock(turn, 1)
     for _ in range(_WARMUP_CALLS if once_s < limits.time_s * _LONG_SHARE else 0):
         once_s = min(once_s, clock(turn, 1))
@@ -192,24 +194,33 @@ def _host_clock(turn: _Turn, launches: int) -> float:
     return time.perf_counter() - started
 
 
-def _cuda_clock() -> Callable[[_Turn, int], float]:
-    """Return a clock of events on the GPU.
+class _CudaClock:
+    """A clock of events on the GPU.
 
-    The GPU is first given idle work, behind which the launches queue up: what is timed is then one kernel after
-    another, not how fast the host launches them.
+    The GPU is first given idle work for longer than the host needs to launch, so that the launches queue up behind it:
+    what is timed is then one kernel after another, not how fast the host launches them. How long a launch takes, each
+    call shows, the first one without idle work; the quickest counts, since a host that waits for room in the queue
+    says nothing of itself.
     """
-    cuda = torch_module().cuda
 
-    def clock(turn: _Turn, launches: int) -> float:
-        begin, end = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
-        cuda._sleep(_LAUNCH_CYCLES * launches)
+    def __init__(self, device: Device) -> None:
+        self._cuda = torch_module().cuda
+        kilohertz = getattr(self._cuda.get_device_properties(device.index), "clock_rate", 0)
+        self._hz = kilohertz * 1e3 or _FASTEST_HZ
+        self._launch_s: float | None = None
+
+    def __call__(self, turn: _Turn, launches: int) -> float:
+        begin, end = (self._cuda.Event(enable_timing=True) for _ in range(2))
+        if self._launch_s is not None:
+            self._cuda._sleep(math.ceil(_HEAD_START * self._launch_s * launches * self._hz))
+        started = time.perf_counter()
         begin.record()
         turn.launch(launches)
         end.record()
+        launch_s = (time.perf_counter() - started) / launches
+        self._launch_s = launch_s if self._launch_s is None else min(launch_s, self._launch_s)
         end.synchronize()
         return float(begin.elapsed_time(end)) / 1e3
-
-    return clock
 
 
 def launch_time_s(call: Call, device: Device, limits: Limits, agree: Agree = bool) -> Sample:

@@ -7,9 +7,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
+
 from walltime.catalog import DATASHEET, ModelRecord, parameter_set  # noqa: E402
 from walltime.measure.training.attention import Attention  # noqa: E402
-from walltime.measure.training.experts import Mixture, one_kernel  # noqa: E402
+from walltime.measure.training.experts import Mixture, one_kernel, visits  # noqa: E402
 from walltime.measure.training.layers import Tables  # noqa: E402
 from walltime.measure.training.model import Decoder, recompute_of, window_of  # noqa: E402
 from walltime.measure.training.stages import layers_of_chunks  # noqa: E402
@@ -164,6 +166,24 @@ def test_the_grouped_product_is_a_product_a_group(counts):
         results.append([y.detach(), x.grad, weights.grad])
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_the_host_does_not_wait_for_a_gpu_inside_a_mixture_of_experts(monkeypatch):
+    """Nothing that is done depends on values: these tensors have none, and say only that they are on a GPU."""
+    with torch.device("meta"):
+        mixture = Mixture(replace(tiny.MODEL, **MOE))
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    with FakeTensorMode():
+        weights = {name: torch.empty(weight.shape, dtype=torch.bfloat16) for name, weight in mixture.named_parameters()}
+        x = torch.empty(1, 16, 32, dtype=torch.bfloat16, requires_grad=True)
+        y = torch.func.functional_call(mixture, weights, x)
+        y.sum().backward()
+    assert x.grad.shape == y.shape == (1, 16, 32)
+
+
+@pytest.mark.parametrize("chosen", [[0, 2, 2, 3], [1], [3, 3, 3, 3]])
+def test_visits_of_experts_are_counted(chosen):
+    assert torch.equal(visits(torch.tensor(chosen), 4), torch.bincount(torch.tensor(chosen), minlength=4))
 
 
 def test_recomputation_changes_nothing(tokens):

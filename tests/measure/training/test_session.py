@@ -14,12 +14,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from tests.measure.training import tiny  # noqa: E402
+
 import walltime as package  # noqa: E402
 from walltime.measure.devices import Device  # noqa: E402
 from walltime.measure.records import PowerReading  # noqa: E402
 from walltime.measure.rows import COLUMNS, result_from_json  # noqa: E402
 from walltime.measure.training import memory, window  # noqa: E402
+from walltime.measure.training import session as sessions  # noqa: E402
 from walltime.measure.training.window import mean_power  # noqa: E402
+from walltime.plan import Plan  # noqa: E402
 from walltime.validate.measured import read_measured  # noqa: E402
 
 TINY = [
@@ -273,19 +277,15 @@ def test_a_limit_on_a_gpu_is_a_share_of_its_memory(monkeypatch):
     assert asked == [(0.25, 1), (1.0, 1)]
 
 
-@pytest.mark.parametrize(
-    ("error", "is_memory"),
-    [
-        (MemoryError(), True),
-        (torch.OutOfMemoryError("CUDA out of memory."), True),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), True),
-        (RuntimeError("NCCL error: Cuda failure 'out of memory'"), True),
-        (RuntimeError("shape mismatch"), False),
-        (ValueError("out of memory"), False),
-    ],
-)
-def test_what_counts_as_out_of_memory(error, is_memory):
-    assert memory.is_out_of_memory(error) is is_memory
+def test_a_thread_that_cannot_be_started_is_a_matter_of_memory_only_under_a_limit(monkeypatch):
+    def fail(*given):
+        raise RuntimeError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(sessions, "_measured", fail)
+    request = tiny.request(Plan(precision="fp32", sharding="zero3"))
+    assert sessions.session(request, "cpu", None, 1e12, None).status == "oom"
+    with pytest.raises(RuntimeError, match="temporarily unavailable"):
+        sessions.session(request, "cpu", None, None, None)
 
 
 def test_power_is_of_all_ranks_or_not_measured():

@@ -27,10 +27,9 @@ MOVING_OPS = (COPY, ADD)
 _LEAST_OUT_BYTES = 2.0
 """Products of eight-bit factors are written in 16 bits."""
 _TERA = 1e12
-_BACKENDS = {"cudnn": "cudnn"}
-_ATTENTION = "flash-attention-2"
-"""What the catalog calls the kernel that PyTorch's attention runs by default, on processors too."""
-_UNFUSED = ("math", "unfused")
+_ATTENTION = {"": "flash-attention-2", "flash_attention": "flash-attention-2", "cudnn_attention": "cudnn"}
+"""What the catalog calls the kernels of PyTorch's attention, flash attention of processors too. Where PyTorch did not
+say, its default ran; the other kernels, and attention that is not fused, the catalog does not have."""
 
 
 def matmul_tables(rows: Sequence[KernelRow]) -> dict[str, Rows]:
@@ -54,8 +53,8 @@ def attention_tables(rows: Sequence[KernelRow]) -> dict[tuple[str, str], dict[st
     """Return measured attention by (kernel of the catalog, precision) and pass: ``forward``, ``backward``."""
     found: dict[tuple[str, str], dict[str, list[KernelRow]]] = {}
     for row in rows:
-        if row.op in (ATTENTION_FORWARD, ATTENTION_BACKWARD) and _is_ok(row) and row.backend not in _UNFUSED:
-            key = (_BACKENDS.get(row.backend, _ATTENTION), row.dtype)
+        if row.op in (ATTENTION_FORWARD, ATTENTION_BACKWARD) and _is_ok(row) and row.backend in _ATTENTION:
+            key = (_ATTENTION[row.backend], row.dtype)
             found.setdefault(key, {}).setdefault(row.op.removeprefix("attention_"), []).append(row)
     return {key: {name: _attention(some) for name, some in passes.items()} for key, passes in sorted(found.items())}
 

@@ -6,9 +6,10 @@ it is. Calls go through PyTorch: what its host side costs is in the time of smal
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from walltime.measure.collective_rows import NOT_FOR_FITS, OOM, WRONG, CollectiveRow, bus_factor
 from walltime.measure.collectives.groups import Shape, process_group_of
@@ -19,6 +20,9 @@ from walltime.measure.memory_errors import is_out_of_memory, shortened_message
 from walltime.measure.requirements import torch_module
 from walltime.measure.together import Together
 
+_T = TypeVar("_T")
+
+_ON_ANOTHER_RANK = "out of memory on another rank"
 _WARMUP_CALLS = 2
 _LEAST_CALLS, _MOST_CALLS = 1, 200
 _REPETITIONS = 3
@@ -131,8 +135,11 @@ def _measured(point: CollectiveRow, ring: Ring, together: Together, time_s: floa
     point = replace(point, date=now())
     made, problem = _prepared(point, ring, together)
     if not together.all_agree(problem is None) or made is None:
-        return _without_time(point, OOM, problem or "out of memory on another rank")
-    if not together.all_agree(_is_right(made, point)):
+        return _without_time(point, OOM, problem or _ON_ANOTHER_RANK)
+    right, problem = _tried(partial(_is_right, made, point))
+    if not together.all_agree(problem is None):  # the first call makes room for what the library keeps
+        return _without_time(point, OOM, problem or _ON_ANOTHER_RANK)
+    if not together.all_agree(bool(right)):
         return _without_time(point, WRONG, f"the result of {point.collective} is wrong")
     calls = _calls(made, together, time_s)
     times = [together.largest(_timed(made, calls, together)) for _ in range(_REPETITIONS)]
@@ -161,10 +168,15 @@ def _prepared(point: CollectiveRow, ring: Ring, together: Together) -> tuple[Ope
     problem = _too_large(point.collective, size, ring.size, together)
     if problem:
         return None, problem
+    if together.device.kind == "cuda":
+        torch_module().cuda.empty_cache()  # smaller buffers do not make room for larger ones by themselves
+    return _tried(partial(operation, point.collective, size, point.dtype, ring, together.device.torch_name))
+
+
+def _tried(action: Callable[[], _T]) -> tuple[_T | None, str | None]:
+    """Return what an action gives, or what the device said when its memory did not do."""
     try:
-        if together.device.kind == "cuda":
-            torch_module().cuda.empty_cache()  # smaller buffers do not make room for larger ones by themselves
-        return operation(point.collective, size, point.dtype, ring, together.device.torch_name), None
+        return action(), None
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

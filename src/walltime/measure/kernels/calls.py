@@ -51,11 +51,15 @@ def _gemm(point: KernelRow, pool: Pool) -> list[Call]:
 
 
 def _scaled_gemm(m: int, n: int, k: int, pool: Pool) -> list[Call]:
-    """Eight-bit factors with one scale each, and a 16-bit result."""
+    """Eight-bit factors with one scale each, and a 16-bit result.
+
+    Sums are accumulated fast, in lower precision, as Transformer Engine and torchao do in the forward pass (and not
+    in the backward pass, whose products are not measured in eight bits).
+    """
     torch = torch_module()
     found = pool.copies([(m, k), (n, k)], "fp8")
     one = torch.ones((), dtype=torch.float32, device=found[0][0].device)
-    product = partial(torch._scaled_mm, scale_a=one, scale_b=one, out_dtype=torch.bfloat16)
+    product = partial(torch._scaled_mm, scale_a=one, scale_b=one, out_dtype=torch.bfloat16, use_fast_accum=True)
     return [partial(product, left, right.t()) for left, right in found]
 
 

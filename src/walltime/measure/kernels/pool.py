@@ -9,6 +9,8 @@ from walltime.measure.requirements import torch_module
 
 _CACHES = 2
 """A pool has as many times the cache: what was used longest ago is surely gone."""
+_FEWEST_COPIES = 2
+"""Of data that are not larger than a pool: of one, a part would still be in the cache."""
 _MOST_CPU_BYTES = 2**28
 """On a CPU a pool has at most this: larger caches are shared by more cores than a process has, and its share is not
 known; all the caches that a core has to itself are left behind far earlier."""
@@ -58,9 +60,13 @@ class Pool:
         self._buffers: dict[str, Any] = {}
 
     def copies(self, shapes: Sequence[tuple[int, ...]], dtype: str) -> list[list[Any]]:
-        """Return tensors of these shapes again and again, until the pool is used up; at least once."""
+        """Return tensors of these shapes again and again, until the pool is used up.
+
+        At least twice, but once where they are larger than the pool: such data drive themselves out of the cache.
+        """
         sizes = [-(-math.prod(shape) // _ALIGNMENT) * _ALIGNMENT for shape in shapes]
-        buffer = self._buffer(dtype, sum(sizes))
+        is_larger = sum(sizes) > self._bytes // torch_dtype(dtype).itemsize
+        buffer = self._buffer(dtype, sum(sizes) * (1 if is_larger else _FEWEST_COPIES))
         number = min(_MOST_COPIES, len(buffer) // sum(sizes))
         return [self._cut(buffer, copy * sum(sizes), sizes, shapes) for copy in range(number)]
 

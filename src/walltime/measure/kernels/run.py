@@ -176,7 +176,7 @@ def _powered(launches: Sequence[Call], session: Session, once_s: float) -> tuple
 def _notes(point: KernelRow) -> str:
     """Say of a point what its columns do not."""
     if point.dtype == "fp8":
-        return "factors already in eight bits, one scale each, result in bf16: no cast in the time"
+        return "factors already in eight bits, one scale each, fast accumulation, result in bf16: no cast in the time"
     if point.op == LAUNCH:
         return "smallest kernel, one after another, as the host launches them"
     if point.dtype == "fp32":

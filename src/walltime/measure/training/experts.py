@@ -29,7 +29,7 @@ class Mixture(nn.Module):
         tokens = x.flatten(0, -2)
         scores, chosen = self.router(tokens).topk(self.top_k, dim=-1)
         order = chosen.flatten().argsort()
-        counts = torch.bincount(chosen.flatten(), minlength=self.router.out_features)
+        counts = visits(chosen.flatten(), self.router.out_features)
         weights = scores.softmax(dim=-1).flatten()[order].unsqueeze(1)
         senders = order // self.top_k
         answers = self.experts(tokens[senders], counts) * weights
@@ -39,6 +39,19 @@ class Mixture(nn.Module):
     def _shared(self, tokens: Any) -> Any:
         answer = self.shared(tokens) if self.shared is not None else 0
         return answer if self.shared_gate is None else answer * self.shared_gate(tokens).sigmoid()
+
+
+def visits(chosen: Any, num_experts: int) -> Any:
+    """Return the tokens of each expert; ``bincount`` does too, but lets the host wait for a GPU.
+
+    Parameters
+    ----------
+    chosen : (visits,)
+        The expert of each visit.
+    num_experts
+        How many there are.
+    """
+    return chosen.new_zeros(num_experts).scatter_add_(0, chosen, torch.ones_like(chosen))
 
 
 class Experts(nn.Module):

@@ -14,7 +14,6 @@ from walltime.measure.training.trainer import Trainer
 
 _STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _FORGET_PEAK = "5"  # proc(5): resets the peak resident set size
-_SIGNS = re.compile(r"out of memory|can't allocate memory|not enough memory|std::bad_alloc", re.IGNORECASE)
 _KIBI = 1024
 _ENOUGH_FOR_ALL = 2**20
 """Numbers that PyTorch shares out among its threads."""
@@ -93,13 +92,6 @@ def _status_bytes(name: str) -> float | None:
         found = re.search(rf"{name}:\s*(\d+) kB", _STATUS.read_text(encoding="utf-8"))
         return float(found[1]) * _KIBI if found else None
     return None
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory did not do, of the device or of the host."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and bool(_SIGNS.search(str(error)))
 
 
 @contextmanager

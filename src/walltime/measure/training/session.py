@@ -12,6 +12,7 @@ from torch import distributed
 
 from walltime.measure.devices import Device, DeviceKind, device
 from walltime.measure.environment import environment
+from walltime.measure.memory_errors import is_out_of_memory, shortened_message
 from walltime.measure.nvml import PowerSampler
 from walltime.measure.ranks import Place, place, process_group
 from walltime.measure.records import StepParts, TrainRequest, TrainResult
@@ -19,14 +20,12 @@ from walltime.measure.together import Together
 from walltime.measure.trace import mean_parts, step_parts
 from walltime.measure.training.batches import Batch, batch_of
 from walltime.measure.training.checks import check_request
-from walltime.measure.training.memory import is_out_of_memory, limited, memory_bytes, reset_peak, resident_bytes
+from walltime.measure.training.memory import limited, memory_bytes, reset_peak, resident_bytes
 from walltime.measure.training.mesh import Mesh, mesh_of
 from walltime.measure.training.parallelize import is_sharded
 from walltime.measure.training.trainer import Trainer, trainer
 from walltime.measure.training.watch import Watch
 from walltime.measure.training.window import gathered, mean_power, profiled, settled, timed
-
-_LONGEST_MESSAGE = 200
 
 
 def session(
@@ -56,6 +55,7 @@ def session(
         if on_out_of_memory is not None:
             on_out_of_memory(replace(blank, message=message))
 
+    is_host_limited = chosen.kind == "cpu" and memory_limit_bytes is not None
     with _quiet(), _joined(where, chosen, request):
         if prepare is not None:
             Together(where, chosen).the_first_does(prepare)
@@ -64,9 +64,9 @@ def session(
                 with limited(chosen, memory_limit_bytes):
                     return _measured(request, blank, chosen, traces)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if not is_out_of_memory(error, is_host_limited=is_host_limited):
                     raise
-                message = str(error).strip().partition("\n")[0][:_LONGEST_MESSAGE] or "out of memory"
+                message = shortened_message(error)
             watch.tell(message)
             return replace(blank, message=message)
 
