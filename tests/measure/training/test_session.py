@@ -283,9 +283,9 @@ def test_a_thread_that_cannot_be_started_is_a_matter_of_memory_only_under_a_limi
 
     monkeypatch.setattr(sessions, "_measured", fail)
     request = tiny.request(Plan(precision="fp32", sharding="zero3"))
-    assert sessions.session(request, "cpu", None, 1e12, None).status == "oom"
+    assert sessions.session(request, "cpu", None, 1e12, None, None).status == "oom"
     with pytest.raises(RuntimeError, match="temporarily unavailable"):
-        sessions.session(request, "cpu", None, None, None)
+        sessions.session(request, "cpu", None, None, None, None)
 
 
 def test_power_is_of_all_ranks_or_not_measured():
