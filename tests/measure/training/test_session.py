@@ -15,6 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import walltime as package  # noqa: E402
+from walltime.measure import devices  # noqa: E402
 from walltime.measure.devices import Device  # noqa: E402
 from walltime.measure.records import PowerReading  # noqa: E402
 from walltime.measure.rows import COLUMNS, result_from_json  # noqa: E402
@@ -174,6 +175,15 @@ def test_a_plan_for_many_machines_says_what_to_run(call):
     said = call(*TINY, "--dp", "1024").refused(4)
     assert "torchrun --nnodes" in said
     assert "srun --ntasks 1024" in said
+
+
+def test_more_processes_than_cores_have_room_for_are_not_started(call, monkeypatch):
+    monkeypatch.setattr(devices, "num_cores_here", lambda: 2)
+    said = call(*TINY, "--nproc", "512", "--device", "cpu").refused(4)
+    assert "512 processes are too many for the 2 cores of this machine. Valid: at most 16 here" in said
+    assert "srun --ntasks 512" in said
+    assert "all of them here" not in call(*TINY, "--dp", "1024", "--device", "cpu").refused(4)
+    assert "all of them here: --nproc 16" in call(*TINY, "--dp", "16", "--device", "cpu").refused(4)
 
 
 def test_a_gpu_that_is_not_there(call, monkeypatch):

@@ -113,7 +113,7 @@ def _measured(given: Mapping[str, Any], asked: Question) -> "Measured":
     if given["trace"]:
         return from_traces(trace_files(given["trace"]), asked.plan)
     if given["result"] is not None:
-        return from_result(given["result"], asked.training, asked.plan)
+        return from_result(given["result"], asked.training, asked.plan, asked.cluster)
     from walltime.cli.measuring.run_plan import run_here
 
     return run_here(asked, given["steps"])

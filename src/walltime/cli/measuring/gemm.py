@@ -65,7 +65,7 @@ def command(
     )
     number = to_be_started(nproc)
     if number is not None:
-        found = check_devices(kind, number)
+        found = check_devices(kind, number, "measure gemm")
         check_precisions(precision, device(Place(), found))
         if csv_path is not None:
             kernel_rows_file(csv_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from walltime.cli.common import options
-from walltime.measure.devices import DeviceKind
+from walltime.measure.devices import DeviceKind, check_processes, num_cores_here
 from walltime.measure.ranks import LAUNCHER, launch_command, place
 from walltime.measure.requirements import torch_module
 from walltime.problems import BadInput, MissingExtra, NegativeAnswer, Problem
@@ -62,18 +62,20 @@ def to_be_started(nproc: int | None) -> int | None:
     return nproc if nproc > 1 else None
 
 
-def check_devices(kind: DeviceKind | None, nproc: int) -> DeviceKind:
-    """Return the kind of device of several processes.
+def check_devices(kind: DeviceKind | None, nproc: int, command: str) -> DeviceKind:
+    """Return the kind of device of several processes of a command.
 
     Raises
     ------
     MissingExtra
-        There are fewer GPUs than processes that were told to have one.
+        There are fewer GPUs than processes that were told to have one, or too few cores.
     """
     found = torch_module().cuda.device_count()
     if kind == "cuda" and found < nproc:
         raise MissingExtra(f"--nproc {nproc} with --device cuda: PyTorch sees {found} GPUs.")
-    return kind or ("cuda" if found >= nproc else "cpu")
+    kind = kind or ("cuda" if found >= nproc else "cpu")
+    check_processes(nproc, kind, command)
+    return kind
 
 
 def run_locally(nproc: int, arguments: Sequence[str], kind: str) -> None:
@@ -84,8 +86,7 @@ def run_locally(nproc: int, arguments: Sequence[str], kind: str) -> None:
     Problem
         It failed: with the line that one of them gave as the reason.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    environment = {"OMP_NUM_THREADS": str(max(1, cores // nproc)), **os.environ, LAUNCHER: str(os.getpid())}
+    environment = {"OMP_NUM_THREADS": str(max(1, num_cores_here() // nproc)), **os.environ, LAUNCHER: str(os.getpid())}
     sys.stdout.flush()
     with terminable(), tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         command = launch_command(nproc, [*arguments, "--device", kind])
