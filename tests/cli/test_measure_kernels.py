@@ -29,6 +29,8 @@ BAD = {
     "collectives --nproc 2 --precision fp8": "unknown precision of collectives 'fp8'",
     "collectives --nproc 2 --factor 1": "factor=1 must be more than 1",
     "collectives --nproc 2 --factor nan": "factor=nan must be more than 1",
+    "collectives --nproc 2 --factor inf": "factor=inf must be more than 1, and finite",
+    "collectives --nproc x": "'x' is not a valid whole number",
     "collectives --nproc 2 --max-size 10": "max-size='10' has no unit",
     "collectives --nproc 2 --max-size 10B": "below the smallest",
     "collectives --nproc 2 --group across": "unknown group of these processes 'across'",

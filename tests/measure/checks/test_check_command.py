@@ -163,6 +163,9 @@ def test_a_result_beside_the_prediction(call, plan, file):
     assert document["memory_bytes"]["measured"] == 3e10
     assert document["measured_parts"]["compute_s"] == 2.0
     assert any("profiled steps took 3.3 s, timed ones 3 s" in note for note in document["warnings"])
+    text = call("measure", "check", plan, "--result", path).out
+    assert "measured parts are those of profiled steps: they add up to 3.3 s" in text
+    assert "next:" not in text
 
 
 def test_results_of_another_run_and_of_none_are_refused(call, plan, file):

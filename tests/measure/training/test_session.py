@@ -20,6 +20,7 @@ from walltime.measure.devices import Device  # noqa: E402
 from walltime.measure.records import PowerReading  # noqa: E402
 from walltime.measure.rows import COLUMNS, result_from_json  # noqa: E402
 from walltime.measure.training import memory, window  # noqa: E402
+from walltime.measure.training.checks import SCHEDULES  # noqa: E402
 from walltime.measure.training.window import mean_power  # noqa: E402
 from walltime.validate.measured import read_measured  # noqa: E402
 
@@ -184,6 +185,12 @@ def test_more_processes_than_cores_have_room_for_are_not_started(call, monkeypat
     assert "srun --ntasks 512" in said
     assert "all of them here" not in call(*TINY, "--dp", "1024", "--device", "cpu").refused(4)
     assert "all of them here: --nproc 16" in call(*TINY, "--dp", "16", "--device", "cpu").refused(4)
+
+
+def test_help_lists_the_schedules_that_are_run(call):
+    said = call("measure", "train", "--help").out
+    assert all(name in said for name in SCHEDULES)
+    assert "zb-h1" not in said
 
 
 def test_a_gpu_that_is_not_there(call, monkeypatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from walltime.cli.common import options
+from walltime.cli.common import WholeNumber, options
 from walltime.measure.devices import DeviceKind, check_processes, num_cores_here
 from walltime.measure.ranks import LAUNCHER, launch_command, place
 from walltime.measure.requirements import torch_module
@@ -25,13 +25,15 @@ _SAID = "walltime: "
 measuring_options = options(
     click.option("--device", "kind", type=click.Choice(["cuda", "cpu"]), help="Default: a GPU where there is one."),
     click.option(
-        "--nproc", type=click.IntRange(1, 1024), help="Processes to start on this machine. Default: this one."
+        "--nproc", type=WholeNumber(1, 1024), metavar="N", help="Processes to start on this machine. Default: this one."
     ),
     click.option("--budget", metavar="TIME", help="For all points together: 90s, 10min. Default: by the device."),
     click.option(
         "--csv", "csv_path", type=click.Path(path_type=Path), help="Append rows; those in it are not repeated."
     ),
-    click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of numbers and of the order."),
+    click.option(
+        "--seed", type=WholeNumber(0), metavar="N", default=0, show_default=True, help="Of numbers and of the order."
+    ),
 )
 
 

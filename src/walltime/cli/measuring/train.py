@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from walltime.cli.common import emit_json, json_option, options
+from walltime.cli.common import WholeNumber, emit_json, json_option, options
 from walltime.cli.estimate import plan_options
 from walltime.problems import BadInput, MissingExtra
 from walltime.signals import terminable
@@ -28,7 +28,7 @@ _END_S = 30.0  # torchrun ends its processes in this time, or it is ended itself
 
 def _whole(flag: str, text: str, *, least: int = 1, default: int | None = None) -> Any:
     name = flag.removeprefix("--").replace("-", "_")
-    return click.option(flag, name, type=click.IntRange(least), default=default, metavar="N", help=text)
+    return click.option(flag, name, type=WholeNumber(least), default=default, metavar="N", help=text)
 
 
 _model_options = options(
@@ -39,7 +39,7 @@ _model_options = options(
     _whole("--micro-batch", "Sequences that are computed at a time. Default 1."),
 )
 _split_options = options(
-    plan_options(theory=False),
+    plan_options(theory=False, schedules="1f1b (default) or gpipe"),
     _whole("--cp", "Context parallelism (GPUs)."),
     _whole("--vpp", "Model chunks a pipeline stage holds (interleaving). Default 1."),
     click.option("--sharding", metavar="NAME", help="zero3 (FSDP2, the default) or ddp (replicas)."),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from walltime.hardware import Cluster
+from walltime.measure.checks.groups import signs_of_another_plan
 from walltime.measure.logs import read_log, timing
 from walltime.measure.records import StepParts, TrainResult
 from walltime.measure.rows import result_from_json
@@ -98,7 +99,8 @@ def from_traces(paths: Sequence[Path], plan: Plan) -> Measured:
     steps = f"{parts.num_steps} {'steps' if parts.num_steps > 1 else 'step'}"
     missing = len(report.ranks) < plan.num_gpus
     few = [f"traces of {len(report.ranks)} of the plan's {plan.num_gpus} ranks"] if missing else []
-    return Measured(f"traces: {which} {ranks}, {steps}", parts.step_s, parts, notes=(*report.notes, *few))
+    notes = (*report.notes, *few, *signs_of_another_plan(report.mean, plan))
+    return Measured(f"traces: {which} {ranks}, {steps}", parts.step_s, parts, notes=notes)
 
 
 def from_result(path: Path, training: Training, plan: Plan, cluster: Cluster) -> Measured:

@@ -46,7 +46,7 @@ class TraceReport:
     def ranks_of_several_runs(self) -> list[int]:
         """Ranks that are there more than once: of these runs no rank waits for one of another."""
         names = Counter((rank.rank, rank.device) for rank in self.ranks if rank.rank is not None)
-        return [rank for (rank, _), count in names.items() if rank is not None and count > 1]
+        return [rank for (rank, _), count in names.items() if count > 1]
 
     @property
     def notes(self) -> list[str]:
