@@ -1,10 +1,12 @@
 """``walltime measure gemm`` and ``walltime measure collectives`` as a user runs them."""
 
 import json
+import subprocess
 import sys
 
 import pytest
 
+from walltime.measure import devices
 from walltime.measure.collective_rows import COLLECTIVE_COLUMNS, read_collective_rows
 from walltime.measure.kernel_rows import KERNEL_COLUMNS, read_kernel_rows
 
@@ -27,6 +29,8 @@ BAD = {
     "collectives --nproc 2 --precision fp8": "unknown precision of collectives 'fp8'",
     "collectives --nproc 2 --factor 1": "factor=1 must be more than 1",
     "collectives --nproc 2 --factor nan": "factor=nan must be more than 1",
+    "collectives --nproc 2 --factor inf": "factor=inf must be more than 1, and finite",
+    "collectives --nproc x": "'x' is not a valid whole number",
     "collectives --nproc 2 --max-size 10": "max-size='10' has no unit",
     "collectives --nproc 2 --max-size 10B": "below the smallest",
     "collectives --nproc 2 --group across": "unknown group of these processes 'across'",
@@ -40,6 +44,16 @@ def test_bad_input_is_one_line_before_anything_is_measured(call, file, command):
     pytest.importorskip("torch")
     file("other.csv", "model_name,gpu\na,b\n")
     assert BAD[command] in call("measure", *command.split()).refused()
+
+
+@pytest.mark.parametrize("command", ["gemm", "collectives"])
+def test_more_processes_than_cores_have_room_for_are_not_started(call, command, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(devices, "num_cores_here", lambda: 2)
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("started"))
+    said = call("measure", command, "--nproc", "512", "--device", "cpu").refused(4)
+    assert "512 processes are too many for the 2 cores of this machine. Valid: at most 16 here" in said
+    assert f"srun --ntasks 512 python -m walltime measure {command}" in said
 
 
 @pytest.mark.parametrize("command", ["gemm", "gemm --nproc 2", "collectives --nproc 2"])

@@ -37,6 +37,12 @@ def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
+class WholeNumber(click.IntRange):
+    """A whole number of a range, which messages call so."""
+
+    name = "whole number"
+
+
 cluster_options = options(
     click.option("--on", "on", metavar="[N x]CLUSTER", help="Cluster: a name (h100-sxm), N times it, or a TOML file."),
     click.option(

@@ -61,7 +61,10 @@ _theory_options = options(
 )
 
 
-def plan_options(*, theory: bool) -> Callable[[Any], Any]:
+_SCHEDULES = "1f1b (default), gpipe, zb-h1, zb-h2, zb-v or dualpipe"
+
+
+def plan_options(*, theory: bool, schedules: str = _SCHEDULES) -> Callable[[Any], Any]:
     """Return the options of a plan, with what they mean for the theory's models or without."""
 
     def text(always: str, of_theory: str) -> str:
@@ -76,7 +79,7 @@ def plan_options(*, theory: bool) -> Callable[[Any], Any]:
         click.option(
             "--schedule",
             metavar="NAME",
-            help=text("Of the pipeline: 1f1b (default), gpipe, zb-h1, zb-h2, zb-v or dualpipe.", "1f1b or zero-bubble"),
+            help=text(f"Of the pipeline: {schedules}.", "1f1b or zero-bubble"),
         ),
         click.option(
             "--recompute",

@@ -12,6 +12,8 @@ from walltime.problems import MissingExtra
 
 DeviceKind = Literal["cuda", "cpu"]
 DEVICE_KINDS: tuple[DeviceKind, ...] = ("cuda", "cpu")
+PROCESSES_PER_CORE = 8
+"""Most processes that are started on a core of this machine: more are a slip, or meant for a cluster."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def device(where: Place, kind: DeviceKind | None = None) -> Device:
     cores = _share_of_cores(where)
     threads = max(1, int(cores))
     torch.set_num_threads(threads)
-    return Device("cpu", 0, f"{_processor_name()}, {cores:g} core{'s' if cores != 1 else ''}", threads)
+    return Device("cpu", 0, _share_name(cores), threads)
 
 
 def _gpu_index(where: Place, num_gpus: int) -> int:
@@ -86,6 +88,10 @@ def _share_of_cores(where: Place) -> float:
     return min(len(own), max(len(own), _launchers_cores(own)) / where.num_local_ranks)
 
 
+def _share_name(cores: float) -> str:
+    return f"{_processor_name()}, {cores:g} core{'s' if cores != 1 else ''}"
+
+
 def _own_cores() -> set[int]:
     return set(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
@@ -100,6 +106,60 @@ def _launchers_cores(own: set[int]) -> int:
     with suppress(OSError):
         return len(own | os.sched_getaffinity(os.getppid()))
     return 0
+
+
+def device_name(kind: DeviceKind, num_local_ranks: int) -> str:
+    """Return what the device of each of several processes of this machine calls itself."""
+    if kind == "cuda":
+        return str(torch_module().cuda.get_device_name(0))
+    return _share_name(num_cores_here() / num_local_ranks)
+
+
+def num_cores_here() -> int:
+    """Return the cores of this machine that a process may use."""
+    return len(_own_cores())
+
+
+def places_here(kind: DeviceKind) -> int:
+    """Return the GPUs or the cores of this machine."""
+    return int(torch_module().cuda.device_count()) if kind == "cuda" else num_cores_here()
+
+
+def most_processes(kind: DeviceKind, num_places: int) -> int:
+    """Return the most processes that are started on so many GPUs or cores."""
+    return num_places if kind == "cuda" else PROCESSES_PER_CORE * num_places
+
+
+def check_processes(number: int, kind: DeviceKind, command: str) -> None:
+    """Refuse to start more processes than this machine has room for.
+
+    Raises
+    ------
+    MissingExtra
+        With the commands that start them on more machines.
+    """
+    here = places_here(kind)
+    most = most_processes(kind, here)
+    if number > most:
+        there = _places(kind, here)
+        raise MissingExtra(
+            f"{number} processes are too many for the {there} of this machine. Valid: at most {most} here, or on more "
+            f"machines: {started_elsewhere(number, here, command)}."
+        )
+
+
+def _places(kind: DeviceKind, number: int) -> str:
+    return f"{number} {'GPU' if kind == 'cuda' else 'core'}{'s' if number != 1 else ''}"
+
+
+def started_elsewhere(number: int, num_places: int, command: str) -> str:
+    """Return the commands that start so many processes on machines such as this one."""
+    even = num_places and number % num_places == 0
+    nodes = f"--nnodes {number // num_places} --nproc-per-node {num_places}" if even else "--nnodes ..."
+    return (
+        f"torchrun {nodes} --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m walltime {command} ..., or "
+        f"srun --ntasks {number} python -m walltime {command} ..."
+    )
 
 
 class Processor(NamedTuple):

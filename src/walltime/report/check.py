@@ -32,6 +32,8 @@ def check_text(found: Comparison) -> str:
     rows = [_time_row("step time", found.predicted_s, found.measured.step_time_s, found)]
     rows += [_part_row(part, found) for part in found.parts if _is_shown(part, found)]
     parts = table(["", "predicted", "measured", "difference", "of the step"], rows)
+    if (profiled := found.measured.parts) is not None and profiled.step_s != found.measured.step_time_s:
+        parts += f"\nmeasured parts are those of profiled steps: they add up to {format_time(profiled.step_s)}"
     whole = table(["", "predicted", "measured", "error"], _whole_rows(found))
     return "\n\n".join([heading, parts, whole, _verdict(found)])
 

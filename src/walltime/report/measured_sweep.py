@@ -135,7 +135,8 @@ def plan_text(expansion: Expansion, commands: Sequence[Sequence[str]], records: 
     lines = []
     for point, command in zip(expansion.points, commands, strict=True):
         record = records.get(point.id)
-        notes = [f"on {point.num_cores} cores" if point.num_cores else "", _WORDS[record.status] if record else ""]
+        cores = f"on {point.num_cores} core{'s' if point.num_cores != 1 else ''}" if point.num_cores else ""
+        notes = [cores, _WORDS[record.status] if record else ""]
         comment = f"  # {', '.join(filter(None, notes))}" if any(notes) else ""
         lines.append(f"{point.id}  {shlex.join(command)}{comment}")
     parts = ["\n".join(lines), counts_text(expansion, records)]

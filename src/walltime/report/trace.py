@@ -21,18 +21,23 @@ def overlap(parts: StepParts) -> float | None:
 def trace_text(report: TraceReport) -> str:
     """Return what `walltime measure trace` prints."""
     header = ["trace", "steps", "step", "compute", "communication", "exposed", "idle", "overlap"]
-    rows = [_row(name(rank), rank.mean) for rank in report.ranks]
+    rows = [_row(name(rank, report), rank.mean) for rank in report.ranks]
     if len(report.ranks) > 1:
         rows.append(_row("mean", report.mean))
     sections = [table(header, rows), _kinds_text(report), _verdict(report)]
     return "\n\n".join(section for section in sections if section)
 
 
-def name(rank: RankTrace) -> str:
-    """Return what a trace is called: its rank where it says so, its file, and the accelerator where it has several."""
+def name(rank: RankTrace, report: TraceReport) -> str:
+    """Return what a trace is called: its rank where it says so, its file, and the accelerator where it has several.
+
+    A file whose name another has too is called by its path.
+    """
+    alike = {other.path for other in report.ranks if other.path.name == rank.path.name}
+    file = rank.path.name if len(alike) == 1 else str(rank.path)
     said = f"rank {rank.rank}, " if rank.rank is not None else ""
     device = "" if rank.device is None else f", accelerator {rank.device}"
-    return f"{said}{rank.path.name}{device}"
+    return f"{said}{file}{device}"
 
 
 def _row(called: str, parts: StepParts) -> list[str]:
@@ -72,10 +77,11 @@ def _verdict(report: TraceReport) -> str:
     if len(report.ranks) == 1:
         return ""
     slowest, late = report.slowest, report.straggler
-    lines = [f"longest step: {name(slowest)}, {format_time(slowest.mean.step_s)}"]
-    if report.lag_s > _NOTABLE * report.mean.step_s:
+    is_late = not report.ranks_of_several_runs and report.lag_s > _NOTABLE * report.mean.step_s
+    lines = [f"longest step: {name(slowest, report)}, {format_time(slowest.mean.step_s)}"]
+    if is_late:
         lines.append(
-            f"straggler: {name(late)} computes {format_time(report.lag_s)} longer than ranks do in the mean "
+            f"straggler: {name(late, report)} computes {format_time(report.lag_s)} longer than ranks do in the mean "
             f"({_of(report.lag_s, report.mean.step_s)} of a step); the others wait for it"
         )
     return "\n".join(lines)
@@ -120,7 +126,8 @@ def parts_json(parts: StepParts) -> dict[str, Any]:
 
 
 def trace_json(report: TraceReport) -> dict[str, Any]:
-    """Return what `walltime measure trace --json` prints."""
+    """Return what `walltime measure trace --json` prints; of several runs there is no straggler."""
+    one_run = not report.ranks_of_several_runs
     return {
         "ranks": [
             {
@@ -135,6 +142,6 @@ def trace_json(report: TraceReport) -> dict[str, Any]:
         ],
         "mean": parts_json(report.mean),
         "longest_step_file": str(report.slowest.path),
-        "straggler_file": str(report.straggler.path),
-        "straggler_lag_s": report.lag_s,
+        "straggler_file": str(report.straggler.path) if one_run else None,
+        "straggler_lag_s": report.lag_s if one_run else None,
     }

@@ -67,11 +67,40 @@ def accelerator_of(row: MeasuredRow) -> str | None:
 
     What no rule knows may be named exactly: an accelerator of the catalog, or a machine that one calibration is of.
     """
-    for name in (row.gpu.lower(), row.gpu_canonical.lower()):
-        for pattern, accelerator in _ACCELERATORS:
-            if re.search(pattern, name):
-                return accelerator
+    for name in (row.gpu, row.gpu_canonical):
+        if (accelerator := _by_pattern(name)) is not None:
+            return accelerator
     return next((found for name in (row.gpu, row.gpu_canonical) if (found := _named_exactly(name))), None)
+
+
+def accelerator_called(name: str) -> str | None:
+    """Return the id of the accelerator that a device or a row calls so, or None if no rule knows it."""
+    return _by_pattern(name) or _named_exactly(name)
+
+
+def is_another(device: str, accelerator: str, *, is_cpu: bool) -> bool:
+    """Whether a device of this name is known to be no such accelerator.
+
+    Parameters
+    ----------
+    device
+        As it calls itself.
+    accelerator
+        Id in the catalog, or of a calibration. What is neither can be anything.
+    is_cpu
+        Whether the device is a share of a host's cores, which the catalog has none of: only calibrations do.
+    """
+    own = calibration_record(accelerator)
+    if own is not None and device.lower() in (label.lower() for label in own.labels):
+        return False
+    found = accelerator_called(device)
+    ids = [accelerator] if own is None else [own.id, own.based_on]
+    return is_cpu if found is None else not any(f"{each}-".startswith(f"{found}-") for each in ids)
+
+
+def _by_pattern(name: str) -> str | None:
+    lower = name.lower()
+    return next((accelerator for pattern, accelerator in _ACCELERATORS if re.search(pattern, lower)), None)
 
 
 def _named_exactly(name: str) -> str | None:

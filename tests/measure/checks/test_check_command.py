@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from walltime.cli.measuring import run_plan
+from walltime.measure import devices
 from walltime.measure.checks.measured import Measured, of_result
 from walltime.measure.records import PowerReading, StepParts, TrainRequest, TrainResult
 from walltime.measure.rows import result_json
@@ -162,6 +163,9 @@ def test_a_result_beside_the_prediction(call, plan, file):
     assert document["memory_bytes"]["measured"] == 3e10
     assert document["measured_parts"]["compute_s"] == 2.0
     assert any("profiled steps took 3.3 s, timed ones 3 s" in note for note in document["warnings"])
+    text = call("measure", "check", plan, "--result", path).out
+    assert "measured parts are those of profiled steps: they add up to 3.3 s" in text
+    assert "next:" not in text
 
 
 def test_results_of_another_run_and_of_none_are_refused(call, plan, file):
@@ -172,6 +176,24 @@ def test_results_of_another_run_and_of_none_are_refused(call, plan, file):
     assert "a run with tp=1, and the plan has tp=2" in message
     for content in ("", "{", "[]", "{}", '{"result": 3}'):
         call("measure", "check", plan, "--result", file("bad.json", content)).refused()
+
+
+@pytest.mark.parametrize(
+    ("device", "kind", "said"),
+    [
+        ("Xeon, 1 core", "cpu", "a run on Xeon, 1 core, and the plan's cluster is h100-sxm"),
+        ("NVIDIA H200", "cuda", "a run on NVIDIA H200, and the plan's cluster is h100-sxm"),
+        ("NVIDIA H100 80GB HBM3", "cuda", ""),
+        ("Accelerator of nobody", "cuda", ""),
+    ],
+)
+def test_a_result_of_another_device_is_refused(call, plan, file, device, kind, said):
+    other = result_of(device=device, environment={"device_kind": kind})
+    done = call("measure", "check", plan, "--result", file("result.json", json.dumps(result_json(other))))
+    if said:
+        assert said in done.refused()
+    else:
+        assert done.code == 0
 
 
 def test_a_run_out_of_memory_has_no_step(call, plan, file):
@@ -221,6 +243,7 @@ def fake_training(monkeypatch, code, result=None):
 
     original = run_plan._run
     monkeypatch.setattr(run_plan, "_run", run)
+    monkeypatch.setattr(run_plan, "check_machine", lambda asked: None)
     return called
 
 
@@ -249,6 +272,28 @@ def test_without_a_measurement_the_plan_is_run_here(call, plan, monkeypatch):
 def test_what_goes_wrong_in_the_run_is_passed_on(call, plan, monkeypatch, code, exit_code, said):
     fake_training(monkeypatch, code)
     assert said in call("measure", "check", plan).refused(exit_code)
+
+
+def no_gpu(monkeypatch, num_cores):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(devices, "num_cores_here", lambda: num_cores)
+    monkeypatch.setattr(run_plan, "_run", lambda words, path: pytest.fail("started"))
+
+
+def test_a_plan_for_another_machine_is_not_run_here(call, plan, monkeypatch):
+    no_gpu(monkeypatch, 4)
+    said = call("measure", "check", plan).refused()
+    assert "the plan's cluster is h100-sxm, this machine is " in said
+    assert "0.25 cores" in said
+
+
+def test_a_plan_with_more_processes_than_there_is_room_for_is_not_run_here(call, plan, monkeypatch):
+    no_gpu(monkeypatch, 2)
+    said = call("measure", "check", plan, "--on", "512xh100-sxm", "--dp", "256", "--batch", "256").refused(4)
+    assert "512 processes are too many for the 2 cores of this machine. Valid: at most 16 here" in said
+    assert "torchrun --nnodes 256" in said
+    assert "srun --ntasks 512" in said
 
 
 def test_choices_that_pytorch_does_not_run_are_refused_before_anything_starts(call, plan, monkeypatch):

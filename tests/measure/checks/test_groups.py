@@ -2,7 +2,7 @@
 
 import pytest
 
-from walltime.measure.checks.groups import exposed_by_parallelism_s, parallelism_of
+from walltime.measure.checks.groups import exposed_by_parallelism_s, parallelism_of, signs_of_another_plan
 from walltime.measure.records import StepParts
 from walltime.plan import Plan
 
@@ -33,6 +33,27 @@ def test_by_the_name_of_its_ranks(group, kind):
 
 def parts(kinds=None, groups=None):
     return StepParts(10, 5, 4, 3, 2, {}, kinds or {}, groups or {})
+
+
+@pytest.mark.parametrize(
+    ("plan", "kinds", "said"),
+    [
+        (Plan(dp=2), ["send_recv", "all_gather"], ["show send-recv, and the plan has no pp, cp or ep"]),
+        (Plan(dp=2), ["all_to_all", "all_reduce"], ["show all-to-all, and the plan has no ep or cp"]),
+        (Plan(pp=2), ["all_reduce"], ["show no send-recv, and the plan has pp > 1"]),
+        (Plan(tp=2), [], ["show no all-reduce, all-gather or reduce-scatter, and the plan has tp > 1"]),
+        (Plan(), ["all_reduce"], ["show all-reduce, and the plan has no tp, cp, ep, pp or dp"]),
+        (Plan(pp=2), ["other"], []),
+        (Plan(pp=2, dp=2), ["send_recv", "all_gather"], []),
+        (Plan(dp=2, ep=2), ["send_recv", "all_gather"], []),
+        (Plan(), [], []),
+    ],
+)
+def test_traces_of_another_plan_show_it(plan, kinds, said):
+    parts = StepParts(1.0, 0.5, 0.3, 0.2, 0.3, dict.fromkeys(kinds, 0.1))
+    found = signs_of_another_plan(parts, plan)
+    assert len(found) == len(said)
+    assert all(words in note for words, note in zip(said, found, strict=True))
 
 
 def test_one_kind_of_parallelism_has_it_all():

@@ -2,8 +2,13 @@
 
 import importlib.util
 import json
+from pathlib import Path
 
+import msgspec
 import pytest
+
+from walltime.measure.devices import device_name
+from walltime.measure.requirements import torch_module
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -22,9 +27,27 @@ CONFIG = {
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs PyTorch")
 
 
-def test_predicted_and_measured_of_a_plan_on_this_machine(walltime, file):
+def _machines():
+    path = Path(__file__).parents[2] / "calibrations" / "machines.py"
+    found = importlib.util.spec_from_file_location("machines_of_check", path)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A calibration that calls its accelerator as two processes of this machine call theirs."""
+    machines, kind = _machines(), "cuda" if torch_module().cuda.is_available() else "cpu"
+    record = machines.cpu("this-machine")
+    chip = msgspec.structs.replace(record.accelerator, aliases=[device_name(kind, 2)])
+    machines.written(tmp_path, msgspec.structs.replace(record, accelerator=chip))
+    return "2xthis-machine.toml"
+
+
+def test_predicted_and_measured_of_a_plan_on_this_machine(walltime, file, machine):
     file("config.json", json.dumps(CONFIG))
-    plan = ("--on", "2xh100-sxm", "--stack", "pytorch", "--sharding", "zero3", "--precision", "fp32")
+    plan = ("--on", machine, "--stack", "pytorch", "--sharding", "zero3", "--precision", "fp32")
     done = walltime("measure", "check", "./config.json", *plan, "--seq-len", 64, "--batch", 4, "--steps", 2, "--json")
     assert done.code == 0, done.err
     document = done.json()
@@ -38,7 +61,7 @@ def test_predicted_and_measured_of_a_plan_on_this_machine(walltime, file):
     assert {"all_gather", "reduce_scatter"} <= set(measured["communication_by_kind_s"])
 
 
-def test_a_plan_that_pytorch_does_not_run_is_refused(walltime, file):
+def test_a_plan_that_pytorch_does_not_run_is_refused(walltime, file, machine):
     file("config.json", json.dumps(CONFIG))
-    done = walltime("measure", "check", "./config.json", "--on", "2xh100-sxm", "--seq-len", 64, "--batch", 4)
+    done = walltime("measure", "check", "./config.json", "--on", machine, "--seq-len", 64, "--batch", 4)
     assert "sharding=zero1" in done.refused()

@@ -217,7 +217,7 @@ WRONG = {
     '[base]\nmodel = "m"\n[[sweep]]\nkind = "weak"\ngpus = [1]': "batch is not given",
     '[base]\nmodel = "m"\nbatch = 1\n[[sweep]]\nkind = "grid"\ntp = "x"': "tp='x' must be a whole number of at least 1",
     'timeout = "10"\n[[sweep]]\nkind = "grid"': "timeout='10' has no unit",
-    'retries = -1\n[[sweep]]\nkind = "grid"': "retries=-1 must be",
+    'retries = -1\n[[sweep]]\nkind = "grid"': "retries=-1 must be a whole number from 0 to 100",
     'repeat = 0\n[[sweep]]\nkind = "grid"': "repeat=0 must be",
     'order = "random"\n[[sweep]]\nkind = "grid"': "unknown order 'random'",
     "base = 3": "base=3 must be a table",

@@ -122,3 +122,16 @@ def test_bad_arguments_are_refused(call, make, tmp_path):
     assert "no traces in the folder" in call("measure", "trace", tmp_path / "empty").refused()
     nowhere = tmp_path / "a.json" / "rows.csv"
     assert "cannot write" in call("measure", "trace", path, "--csv", nowhere).refused()
+
+
+def test_of_several_runs_no_rank_waits_for_another(call, make, tmp_path):
+    for run, busy_us in (("one", 50), ("two", 90)):
+        (tmp_path / run).mkdir()
+        events = [make.step(1, 0, 100), make.kernel(0, busy_us)]
+        make.written(tmp_path / run / "rank0.json", events, distributedInfo={"rank": 0})
+    done = call("measure", "trace", tmp_path / "one", tmp_path / "two")
+    assert "several runs" in done.err
+    assert "straggler" not in done.out
+    assert f"rank 0, {tmp_path / 'one' / 'rank0.json'}" in done.out
+    document = call("measure", "trace", tmp_path / "one", tmp_path / "two", "--json").json()
+    assert document["straggler_file"] is document["straggler_lag_s"] is None

@@ -17,11 +17,13 @@ torch = pytest.importorskip("torch")
 from tests.measure.training import tiny  # noqa: E402
 
 import walltime as package  # noqa: E402
+from walltime.measure import devices  # noqa: E402
 from walltime.measure.devices import Device  # noqa: E402
 from walltime.measure.records import PowerReading  # noqa: E402
 from walltime.measure.rows import COLUMNS, result_from_json  # noqa: E402
 from walltime.measure.training import memory, window  # noqa: E402
 from walltime.measure.training import session as sessions  # noqa: E402
+from walltime.measure.training.checks import SCHEDULES  # noqa: E402
 from walltime.measure.training.window import mean_power  # noqa: E402
 from walltime.plan import Plan  # noqa: E402
 from walltime.validate.measured import read_measured  # noqa: E402
@@ -213,6 +215,21 @@ def test_a_plan_for_many_machines_says_what_to_run(call):
     said = call(*TINY, "--dp", "1024").refused(4)
     assert "torchrun --nnodes" in said
     assert "srun --ntasks 1024" in said
+
+
+def test_more_processes_than_cores_have_room_for_are_not_started(call, monkeypatch):
+    monkeypatch.setattr(devices, "num_cores_here", lambda: 2)
+    said = call(*TINY, "--nproc", "512", "--device", "cpu").refused(4)
+    assert "512 processes are too many for the 2 cores of this machine. Valid: at most 16 here" in said
+    assert "srun --ntasks 512" in said
+    assert "all of them here" not in call(*TINY, "--dp", "1024", "--device", "cpu").refused(4)
+    assert "all of them here: --nproc 16" in call(*TINY, "--dp", "16", "--device", "cpu").refused(4)
+
+
+def test_help_lists_the_schedules_that_are_run(call):
+    said = call("measure", "train", "--help").out
+    assert all(name in said for name in SCHEDULES)
+    assert "zb-h1" not in said
 
 
 def test_a_gpu_that_is_not_there(call, monkeypatch):

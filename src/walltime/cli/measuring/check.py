@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from walltime import api
-from walltime.cli.common import cluster_options, emit_json, json_option, options
+from walltime.cli.common import WholeNumber, cluster_options, emit_json, json_option, options
 from walltime.cli.estimate import plan_options, real_options, values_of
 from walltime.cli.question import Question, question, run_warnings
 from walltime.cli.terms import terms_of
@@ -36,7 +36,7 @@ _source_options = options(
         help="A trace of each of its processes, or a folder of them (repeat).",
     ),
     click.option("--result", type=click.Path(path_type=Path), help="The file of walltime measure train --result."),
-    click.option("--steps", type=click.IntRange(1), metavar="N", help="Steps to time, if it is run here. Default 20."),
+    click.option("--steps", type=WholeNumber(1), metavar="N", help="Steps to time, if it is run here. Default 20."),
     click.option("--tolerance", metavar="SHARE", help="Exit 3 if the step time is off by more, e.g. 10%."),
 )
 
@@ -113,7 +113,7 @@ def _measured(given: Mapping[str, Any], asked: Question) -> "Measured":
     if given["trace"]:
         return from_traces(trace_files(given["trace"]), asked.plan)
     if given["result"] is not None:
-        return from_result(given["result"], asked.training, asked.plan)
+        return from_result(given["result"], asked.training, asked.plan, asked.cluster)
     from walltime.cli.measuring.run_plan import run_here
 
     return run_here(asked, given["steps"])
@@ -135,4 +135,3 @@ def _show(asked: Question, found: "Comparison", *, as_json: bool) -> None:
     click.echo(check_text(found))
     for warning in warnings:
         click.echo(f"note: {warning}", err=True)
-    click.echo("\nnext: walltime calibrate ROWS --name my-cluster: fit walltime to what this machine measures")

@@ -82,7 +82,8 @@ def command(
         check_request(request, Place(0, number, 0, number))
         if csv_path is not None:
             collective_rows_file(csv_path)
-        run_locally(number, ["measure", "collectives", *_arguments(request, as_json)], check_devices(kind, number))
+        found = check_devices(kind, number, "measure collectives")
+        run_locally(number, ["measure", "collectives", *_arguments(request, as_json)], found)
         return
     end_with_launcher()
     where = place()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from walltime.cli.common import Progress, emit_json, json_option
+from walltime.cli.common import Progress, WholeNumber, emit_json, json_option
 from walltime.cli.measuring.shared import (
     budget_s,
     check_devices,
@@ -27,7 +27,7 @@ from walltime.report.measured_kernels import kernel_warnings, kernels_json, kern
 @click.option("--what", "what", multiple=True, type=click.Choice(KINDS), help="Kinds of kernel (repeat). Default: all.")
 @click.option("--precision", "precision", multiple=True, metavar="NAME", help="bf16, fp16, fp32, fp8 (repeat).")
 @click.option("--quick", is_flag=True, help="A few points of each kind.")
-@click.option("--max-size", type=click.IntRange(1), metavar="N", help="Leave out products and sequences beyond this.")
+@click.option("--max-size", type=WholeNumber(1), metavar="N", help="Leave out products and sequences beyond this.")
 @measuring_options
 @json_option
 def command(
@@ -65,7 +65,7 @@ def command(
     )
     number = to_be_started(nproc)
     if number is not None:
-        found = check_devices(kind, number)
+        found = check_devices(kind, number, "measure gemm")
         check_precisions(precision, device(Place(), found))
         if csv_path is not None:
             kernel_rows_file(csv_path)

@@ -16,6 +16,7 @@ from walltime.signals import terminable
 
 if TYPE_CHECKING:
     from walltime.measure.checks import Measured
+    from walltime.measure.devices import DeviceKind
 
 _FLAGS = (
     *("seq_len", "batch", "micro_batch", "tp", "cp", "pp", "ep", "vpp", "shard", "schedule", "sharding", "reshard"),
@@ -41,11 +42,36 @@ def run_here(asked: Question, steps: int | None) -> "Measured":
     """
     from walltime.measure.checks import from_result
 
+    check_machine(asked)
     with tempfile.TemporaryDirectory(prefix="walltime-") as folder:
         result = Path(folder) / "result.json"
         _run([sys.executable, "-m", "walltime", "measure", "train", *train_arguments(asked, steps, result)], result)
-        measured = from_result(result, asked.training, asked.plan)
+        measured = from_result(result, asked.training, asked.plan, asked.cluster)
     return _renamed(measured, result)
+
+
+def check_machine(asked: Question) -> None:
+    """Refuse a plan that this machine has no room for, or whose cluster it is not.
+
+    Raises
+    ------
+    MissingExtra
+        PyTorch, GPUs or cores for the plan's processes are not here.
+    BadInput
+        The plan's cluster is of other devices.
+    """
+    from walltime.measure.devices import check_processes, device_name
+    from walltime.measure.requirements import torch_module
+    from walltime.validate.chips import is_another
+
+    kind: DeviceKind = "cuda" if torch_module().cuda.is_available() else "cpu"
+    check_processes(asked.plan.num_gpus, kind, "measure train")
+    here = device_name(kind, asked.plan.num_gpus)
+    if is_another(here, asked.cluster.accelerator.id, is_cpu=kind == "cpu"):
+        raise BadInput(
+            f"the plan's cluster is {asked.cluster.id}, this machine is {here}. Valid: --on a calibration of this "
+            f"machine."
+        )
 
 
 def _renamed(measured: "Measured", result: Path) -> "Measured":

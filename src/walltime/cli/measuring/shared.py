@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from walltime.cli.common import options
-from walltime.measure.devices import DeviceKind
+from walltime.cli.common import WholeNumber, options
+from walltime.measure.devices import DeviceKind, check_processes, num_cores_here
 from walltime.measure.ranks import LAUNCHER, launch_command, place
 from walltime.measure.requirements import torch_module
 from walltime.problems import BadInput, MissingExtra, NegativeAnswer, Problem
@@ -25,13 +25,15 @@ _SAID = "walltime: "
 measuring_options = options(
     click.option("--device", "kind", type=click.Choice(["cuda", "cpu"]), help="Default: a GPU where there is one."),
     click.option(
-        "--nproc", type=click.IntRange(1, 1024), help="Processes to start on this machine. Default: this one."
+        "--nproc", type=WholeNumber(1, 1024), metavar="N", help="Processes to start on this machine. Default: this one."
     ),
     click.option("--budget", metavar="TIME", help="For all points together: 90s, 10min. Default: by the device."),
     click.option(
         "--csv", "csv_path", type=click.Path(path_type=Path), help="Append rows; those in it are not repeated."
     ),
-    click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of numbers and of the order."),
+    click.option(
+        "--seed", type=WholeNumber(0), metavar="N", default=0, show_default=True, help="Of numbers and of the order."
+    ),
 )
 
 
@@ -62,18 +64,19 @@ def to_be_started(nproc: int | None) -> int | None:
     return nproc if nproc > 1 else None
 
 
-def check_devices(kind: DeviceKind | None, nproc: int) -> DeviceKind:
-    """Return the kind of device of several processes.
+def check_devices(kind: DeviceKind | None, nproc: int, command: str) -> DeviceKind:
+    """Return the kind of device of several processes of a command.
 
     Raises
     ------
     MissingExtra
-        There are GPUs, but fewer than processes.
+        There are GPUs, but fewer than processes, or too few cores.
     """
     found = torch_module().cuda.device_count()
     chosen: DeviceKind = kind or ("cuda" if found else "cpu")
     if chosen == "cuda" and found < nproc:
         raise MissingExtra(f"--nproc {nproc}: PyTorch sees {found} GPUs. Valid: no more processes, or --device cpu.")
+    check_processes(nproc, chosen, command)
     return chosen
 
 
@@ -85,8 +88,7 @@ def run_locally(nproc: int, arguments: Sequence[str], kind: str) -> None:
     Problem
         It failed: with the line that one of them gave as the reason.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    environment = {"OMP_NUM_THREADS": str(max(1, cores // nproc)), **os.environ, LAUNCHER: str(os.getpid())}
+    environment = {"OMP_NUM_THREADS": str(max(1, num_cores_here() // nproc)), **os.environ, LAUNCHER: str(os.getpid())}
     sys.stdout.flush()
     with terminable(), tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         command = launch_command(nproc, [*arguments, "--device", kind])

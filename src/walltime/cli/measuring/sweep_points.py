@@ -9,6 +9,7 @@ import click
 
 from walltime.cli.measuring import train
 from walltime.cli.measuring.train_question import asked_of
+from walltime.measure.devices import most_processes, num_cores_here
 from walltime.measure.ranks import Place
 from walltime.measure.requirements import torch_module
 from walltime.measure.sweep.expansion import Check
@@ -19,7 +20,6 @@ from walltime.problems import BadInput, MissingExtra
 _OF_THE_SWEEP = ("result", "csv", "as_json", "traces", "nproc")
 """Flags of ``measure train`` that say where its answer goes or how it is started, which the sweep does."""
 _NUM_COMMAND_WORDS = 2  # measure train
-_MOST_PER_CORE = 8  # processes: more are a slip, or meant for a cluster
 _USUAL_DEVICE = "cuda"  # whatever runs on CPUs runs on GPUs
 
 
@@ -83,7 +83,7 @@ def too_large_here(points: Sequence[Point]) -> dict[str, str]:
     MissingExtra
         It has them for none, or PyTorch is not installed.
     """
-    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    num_cores = num_cores_here()
     num_gpus = _num_gpus(points)
     lacking = {point.id: _lacking(point, num_gpus, num_cores) for point in points}
     if points and all(lacking.values()):
@@ -105,6 +105,6 @@ def _lacking(point: Point, num_gpus: int, num_cores: int) -> str:
     if (point.num_cores or 0) > num_cores:
         return f"gpus={point.num_gpus} x cores_per_process={point.cores_per_process} is more than the {num_cores} here."
     needed, kind = point.num_gpus, point.options.get("device", _USUAL_DEVICE if num_gpus else "cpu")
-    most = _MOST_PER_CORE * num_cores if kind == "cpu" else num_gpus
+    most = most_processes(kind, num_cores if kind == "cpu" else num_gpus)
     there = f"{num_cores} cores" if kind == "cpu" else f"{num_gpus} GPUs"
     return f"gpus={needed} is too many for the {there} here. Valid elsewhere: --sbatch." if needed > most else ""

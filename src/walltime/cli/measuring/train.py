@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from walltime.cli.common import emit_json, json_option, options
+from walltime.cli.common import WholeNumber, emit_json, json_option, options
 from walltime.cli.estimate import plan_options
 from walltime.problems import BadInput, MissingExtra
 from walltime.signals import terminable
@@ -19,15 +19,17 @@ from walltime.units import parse_quantity
 
 if TYPE_CHECKING:
     from walltime.cli.measuring.train_question import Asked
+    from walltime.measure.devices import DeviceKind
     from walltime.measure.ranks import Place
     from walltime.measure.records import TrainResult
 
+_NAME = "measure train"
 _END_S = 30.0  # torchrun ends its processes in this time, or it is ended itself
 
 
 def _whole(flag: str, text: str, *, least: int = 1, default: int | None = None) -> Any:
     name = flag.removeprefix("--").replace("-", "_")
-    return click.option(flag, name, type=click.IntRange(least), default=default, metavar="N", help=text)
+    return click.option(flag, name, type=WholeNumber(least), default=default, metavar="N", help=text)
 
 
 _model_options = options(
@@ -38,7 +40,7 @@ _model_options = options(
     _whole("--micro-batch", "Sequences that are computed at a time. Default 1."),
 )
 _split_options = options(
-    plan_options(theory=False),
+    plan_options(theory=False, schedules="1f1b (default) or gpipe"),
     _whole("--cp", "Context parallelism (GPUs)."),
     _whole("--vpp", "Model chunks a pipeline stage holds (interleaving). Default 1."),
     click.option("--sharding", metavar="NAME", help="zero3 (FSDP2, the default) or ddp (replicas)."),
@@ -143,8 +145,9 @@ def _check_files(values: Mapping[str, Any]) -> None:
         raise BadInput(f"--traces {str(values['traces'])!r} is a file. Valid: a folder.")
 
 
-def _num_processes(values: Mapping[str, Any], where: "Place", asked: "Asked", device_kind: str) -> int:
+def _num_processes(values: Mapping[str, Any], where: "Place", asked: "Asked", device_kind: "DeviceKind") -> int:
     """Return how many processes run, which must be those of the plan."""
+    from walltime.measure.devices import check_processes, places_here
     from walltime.measure.training.checks import check_request
 
     needed, given = asked.request.plan.num_gpus, values["nproc"]
@@ -152,36 +155,29 @@ def _num_processes(values: Mapping[str, Any], where: "Place", asked: "Asked", de
         check_request(asked.request, where.num_ranks)
     elif given is not None:
         check_request(asked.request, given)
-        if device_kind == "cuda" and given > (here := _places_here(device_kind)):
-            raise MissingExtra(f"--nproc {given} is more than the {here} GPUs of this machine. Valid: at most {here}.")
-    elif needed > (here := _places_here(device_kind)):
+        check_processes(given, device_kind, _NAME)
+    elif needed > (here := places_here(device_kind)):
         raise MissingExtra(_how_to_start(needed, here, device_kind))
     return int(needed)
 
 
-def _places_here(device_kind: str) -> int:
-    from walltime.measure.requirements import torch_module
+def _how_to_start(needed: int, here: int, device_kind: "DeviceKind") -> str:
+    from walltime.measure.devices import most_processes, started_elsewhere
 
-    if device_kind == "cuda":
-        return int(torch_module().cuda.device_count())
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _how_to_start(needed: int, here: int, device_kind: str) -> str:
-    nodes = f"--nnodes {needed // here} --nproc-per-node {here}" if needed % here == 0 else "--nnodes ..."
     what = "GPUs" if device_kind == "cuda" else "cores"
+    fits = needed <= most_processes(device_kind, here)
     return (
-        f"the plan has {needed} processes; this machine has {here} {what}. Run it on more: torchrun {nodes} "
-        f"--rdzv-backend c10d --rdzv-endpoint HOST:29500 -m walltime measure train ..., or srun --ntasks {needed} "
-        f"python -m walltime measure train ...; or all of them here: --nproc {needed}."
+        f"the plan has {needed} processes; this machine has {here} {what}. Run it on more: "
+        f"{started_elsewhere(needed, here, _NAME)}{f'; or all of them here: --nproc {needed}' if fits else ''}."
     )
 
 
 def _started_here(num_processes: int) -> int:
     """Run this same command in several processes; return torchrun's exit code."""
+    from walltime.measure.devices import num_cores_here
     from walltime.measure.ranks import LAUNCHER, launch_command
 
-    threads = max(1, _places_here("cpu") // num_processes)  # torchrun would set them too, and say so at length
+    threads = max(1, num_cores_here() // num_processes)  # torchrun would set them too, and say so at length
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ, LAUNCHER: str(os.getpid())}
     with terminable(), subprocess.Popen(launch_command(num_processes, sys.argv[1:]), env=environment) as agent:
         try:

@@ -1,7 +1,7 @@
 """Which kind of parallelism a collective serves, by the names of its ranks and by its own kind."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from walltime.measure.records import StepParts
 from walltime.plan import Plan
@@ -21,6 +21,42 @@ def parallelism_of(group: str) -> str | None:
     """Return the kind of parallelism that ranks are called for: tp, cp, ep, pp, dp, or None."""
     name = group.lower().removeprefix("mesh_")
     return next((kind for kind, pattern in _NAMES if re.search(pattern, name)), None)
+
+
+_MADE_BY = {"send_recv": ("pp", "cp", "ep"), "all_to_all": ("ep", "cp")}
+"""Kinds of communication that only some kinds of parallelism make; NCCL's all-to-all is of sends and receives."""
+_NEEDED = ((("pp",), ("send_recv",)), (("tp", "dp"), ("all_reduce", "all_gather", "reduce_scatter")))
+"""Kinds of parallelism, and the communication of which each of their ranks has some."""
+
+
+def signs_of_another_plan(parts: StepParts, plan: Plan) -> list[str]:
+    """Return what a plan cannot have made of what a trace shows, and what it must have made and is not there.
+
+    Nothing is missed where the trace does not tell the kind of some communication.
+    """
+    seen = [kind for kind, time_s in parts.communication_by_kind_s.items() if time_s]
+    used = [kind for kind in ("tp", "cp", "ep", "pp", "dp") if getattr(plan, kind) > 1]
+    makers = {kind: _MADE_BY.get(kind, _ANY) for kind in seen}
+    odd = [kind for kind, by in makers.items() if not set(by) & set(used)]
+    said = [f"the traces show {_shown(kind)}, and the plan has no {_or(makers[kind])}" for kind in odd]
+    if "other" not in seen:
+        for by, kinds in _NEEDED:
+            if (split := [kind for kind in by if kind in used]) and not set(kinds) & set(seen):
+                missing = _or(_shown(kind) for kind in kinds)
+                said.append(f"the traces show no {missing}, and the plan has {split[0]} > 1")
+    return [f"{each}: is it the same run?" for each in said]
+
+
+_ANY = ("tp", "cp", "ep", "pp", "dp")
+
+
+def _shown(kind: str) -> str:
+    return kind.replace("_", "-")
+
+
+def _or(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def exposed_by_parallelism_s(parts: StepParts, plan: Plan) -> Mapping[str, float]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from walltime.hardware import Cluster
+from walltime.measure.checks.groups import signs_of_another_plan
 from walltime.measure.logs import read_log, timing
 from walltime.measure.records import StepParts, TrainResult
 from walltime.measure.rows import result_from_json
@@ -14,6 +16,7 @@ from walltime.measure.trace import trace_report
 from walltime.plan import Plan
 from walltime.problems import BadInput, NegativeAnswer
 from walltime.units import format_time
+from walltime.validate.chips import is_another
 from walltime.validate.rows import file_text
 from walltime.workload import Training
 
@@ -96,16 +99,17 @@ def from_traces(paths: Sequence[Path], plan: Plan) -> Measured:
     steps = f"{parts.num_steps} {'steps' if parts.num_steps > 1 else 'step'}"
     missing = len(report.ranks) < plan.num_gpus
     few = [f"traces of {len(report.ranks)} of the plan's {plan.num_gpus} ranks"] if missing else []
-    return Measured(f"traces: {which} {ranks}, {steps}", parts.step_s, parts, notes=(*report.notes, *few))
+    notes = (*report.notes, *few, *signs_of_another_plan(report.mean, plan))
+    return Measured(f"traces: {which} {ranks}, {steps}", parts.step_s, parts, notes=notes)
 
 
-def from_result(path: Path, training: Training, plan: Plan) -> Measured:
+def from_result(path: Path, training: Training, plan: Plan, cluster: Cluster) -> Measured:
     """Return what ``walltime measure train --result`` wrote of a run.
 
     Raises
     ------
     BadInput
-        It is no such file, or one of another run.
+        It is no such file, or one of another run or of another device than the cluster's.
     NegativeAnswer
         The run was out of memory.
     """
@@ -120,6 +124,12 @@ def from_result(path: Path, training: Training, plan: Plan) -> Measured:
     except BadInput as refused:
         raise BadInput(f"{path}: {refused}") from None
     _check_run(path, result, training, plan)
+    is_cpu = result.environment.get("device_kind") == "cpu"
+    if result.device and is_another(result.device, cluster.accelerator.id, is_cpu=is_cpu):
+        raise BadInput(
+            f"{path}: a run on {result.device}, and the plan's cluster is {cluster.id}. Valid: --on a calibration of "
+            f"that machine."
+        )
     return of_result(result, str(path))
 
 

@@ -1,5 +1,6 @@
 """A measurement of collectives from its beginning to its end: what to measure, what is known already, and the rows."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -105,8 +106,8 @@ def check_request(request: CollectiveRequest, where: Place) -> None:
         raise BadInput("this PyTorch was built without torch.distributed. Valid: a build with it.")
     if request.dtype is not None and request.dtype not in WORD_BYTES:
         raise unknown("precision of collectives", request.dtype, WORD_BYTES)
-    if not request.factor > 1:
-        raise BadInput(f"factor={request.factor:g} must be more than 1.")
+    if not 1 < request.factor < math.inf:
+        raise BadInput(f"factor={request.factor:g} must be more than 1, and finite.")
     if request.most_bytes is not None and request.most_bytes < request.least_bytes:
         raise BadInput(f"the largest size, {request.most_bytes} B, is below the smallest, {request.least_bytes} B.")
     chosen(shapes(where), request.groups)

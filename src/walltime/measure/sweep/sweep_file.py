@@ -126,13 +126,19 @@ def _table_of(path: Path, content: Mapping[str, Any], name: str) -> dict[str, An
     return table
 
 
+def _retries(path: Path, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST_RETRIES:
+        raise BadInput(f"{path}: retries={shortened(value)} must be a whole number from 0 to {_MOST_RETRIES}.")
+    return value
+
+
 def _running(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     """Return how points are run, as far as the file says."""
     said: dict[str, Any] = {}
     if "timeout" in content:
         said["timeout_s"] = parse_quantity(str(content["timeout"]), "seconds", f"{path}: timeout")
     if "retries" in content:
-        said["retries"] = 0 if content["retries"] == 0 else whole(content["retries"], f"{path}: retries", _MOST_RETRIES)
+        said["retries"] = _retries(path, content["retries"])
     if "repeat" in content:
         said["repeat"] = whole(content["repeat"], f"{path}: repeat", _MOST_REPEATS)
     if "order" in content:

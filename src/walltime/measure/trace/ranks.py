@@ -43,10 +43,15 @@ class TraceReport:
         return self.straggler.mean.compute_s - self.mean.compute_s
 
     @property
+    def ranks_of_several_runs(self) -> list[int]:
+        """Ranks that are there more than once: of these runs no rank waits for one of another."""
+        names = Counter((rank.rank, rank.device) for rank in self.ranks if rank.rank is not None)
+        return [rank for (rank, _), count in names.items() if count > 1]
+
+    @property
     def notes(self) -> list[str]:
         """What to mind, with the file, a line each."""
-        names = Counter((rank.rank, rank.device) for rank in self.ranks if rank.rank is not None)
-        twice = [rank for (rank, _), count in names.items() if count > 1]
+        twice = self.ranks_of_several_runs
         several = [f"rank {twice[0]} is there more than once: the mean is over several runs"] if twice else []
         return [*(f"{rank.path}: {note}" for rank in self.ranks for note in rank.notes), *several]
 
