@@ -129,7 +129,9 @@ def test_what_is_asked_wrongly_is_refused(call, folder, kernels, arguments, said
         ("a,b\n1,2\n", "its header is of no measured rows. Valid are columns: op, dtype, latency_ms (kernels)"),
         ("gpu,op,dtype,latency_ms\n", "no rows in these files"),
         ("gpu,op,dtype,latency_ms\n,gemm,fp32,1\n", "column gpu is empty in some rows"),
-        ("gpu,op,dtype,latency_ms,m,n,k\nx,gemm,fp32,-1,2,3,-4\n", "no datasheet has 'x', and its matmuls were not"),
+        ("gpu,op,dtype,latency_ms,m,n,k\nx,gemm,fp32,-1,2,3,-4\n", "rows.csv:2: latency_ms=-1 is no time. Valid: more than 0"),
+        ("gpu,op,dtype,latency_ms\nx,gemm,fp32,0\n", "rows.csv:2: latency_ms=0 is no time"),
+        ("gpu,collective,n_gpus,n_nodes,size_bytes,latency_us\nx,all_reduce,2,1,8,-2\n", "2: latency_us=-2 is no time"),
         ("gpu,op,dtype,latency_ms\nx,gemm,fp32,fast\n", "latency_ms='fast' is not a number"),
         ("gpu,op,dtype,latency_ms,m,n,k\nx,gemm,fp32,1,2,3,4\n", "no datasheet has 'x', and its matmuls were not"),
     ],
@@ -137,6 +139,12 @@ def test_what_is_asked_wrongly_is_refused(call, folder, kernels, arguments, said
 def test_files_of_something_else_are_refused(call, file, folder, content, said):
     assert said in call("calibrate", file("rows.csv", content), "--name", "my-cpu").refused()
     assert not folder.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_fit(call, kernels, monkeypatch):
+    monkeypatch.setenv("WALLTIME_CALIBRATIONS", "/proc/zz")
+    monkeypatch.setattr("walltime.cli.calibrate.calibrate", lambda *_: pytest.fail("fitted"))
+    assert "cannot write" in call("calibrate", kernels, "--name", "my-cpu").refused()
 
 
 def test_a_file_that_is_not_there_is_refused(call):
