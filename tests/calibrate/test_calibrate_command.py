@@ -80,6 +80,38 @@ def test_json_has_everything_that_the_file_has(call, kernels, tmp_path):
     assert tomllib.loads(out.read_text(encoding="utf-8"))["id"] == "my-cpu"
 
 
+def test_rows_that_no_fit_used_are_counted(call, file):
+    rows = synthetic.kernel_rows()
+    product = next(row for row in rows if row["op"] == "gemm")
+    attention = next(row for row in rows if row["op"] == "attention_forward")
+    rows += [product | {"latency_ms": ""}, product | {"dtype": "bf16"}, attention | {"dtype": "fp64"}]
+    rows += [product | {"op": "copy", "num_bytes": 1024}, product | {"op": "rmsnorm", "num_bytes": 2**25}]
+    kernels = file("kernels.csv", synthetic.csv_of(rows))
+    cells = [*synthetic.collective_rows(ranks=(2,)), synthetic.collective_rows()[0] | {"latency_us": ""}]
+    collectives = file("collectives.csv", synthetic.csv_of(cells))
+    arguments = (kernels, collectives, "--holdout", "0", "--force", "--name", "my-cpu")
+    done = call("calibrate", *arguments)
+    assert f"fitted on {len(rows) - 5} of {len(rows)} kernels; 45 of 46 collectives rows" in done.out
+    assert "note: flash-attention-2 is fitted in fp32." in done.out
+    counted = call("calibrate", *arguments, "--json").json()["rows"]
+    assert counted["kernels"]["unused"] == {
+        "no time": 1,
+        "matmuls in bf16: fewer than 4, or no known format": 1,
+        "attention in fp64: fitted in fp32": 1,
+        "copies, additions and norms that a cache may hold": 1,
+        "rmsnorm: a processor computes for longer than it moves": 1,
+    }
+    assert counted["collectives"] == {"read": 46, "used": 45, "unused": {"no time": 1}}
+
+
+def test_the_same_rows_twice_are_refused(call, kernels, file, folder):
+    copy = file("copy.csv", kernels.read_text(encoding="utf-8"))
+    for again in (copy, kernels):
+        said = call("calibrate", kernels, again, "--name", "my-cpu").refused()
+        assert "hold the same rows. Valid: each file once." in said
+    assert not folder.exists()
+
+
 def test_the_same_rows_give_the_same_file(call, kernels, tmp_path):
     texts = []
     for folder in ("a", "b"):
@@ -129,7 +161,10 @@ def test_what_is_asked_wrongly_is_refused(call, folder, kernels, arguments, said
         ("a,b\n1,2\n", "its header is of no measured rows. Valid are columns: op, dtype, latency_ms (kernels)"),
         ("gpu,op,dtype,latency_ms\n", "no rows in these files"),
         ("gpu,op,dtype,latency_ms\n,gemm,fp32,1\n", "column gpu is empty in some rows"),
-        ("gpu,op,dtype,latency_ms,m,n,k\nx,gemm,fp32,-1,2,3,-4\n", "rows.csv:2: latency_ms=-1 is no time. Valid: more than 0"),
+        (
+            "gpu,op,dtype,latency_ms,m,n,k\nx,gemm,fp32,-1,2,3,-4\n",
+            "rows.csv:2: latency_ms=-1 is no time. Valid: more than 0",
+        ),
         ("gpu,op,dtype,latency_ms\nx,gemm,fp32,0\n", "rows.csv:2: latency_ms=0 is no time"),
         ("gpu,collective,n_gpus,n_nodes,size_bytes,latency_us\nx,all_reduce,2,1,8,-2\n", "2: latency_us=-2 is no time"),
         ("gpu,op,dtype,latency_ms\nx,gemm,fp32,fast\n", "latency_ms='fast' is not a number"),
@@ -162,5 +197,5 @@ def test_steps_in_a_format_that_was_not_measured_are_left_out(call, kernels, fil
     path = file("steps.csv", synthetic.csv_of(rows))
     done = call("calibrate", kernels, path, "--name", "my-cpu", "--holdout", "0")
     assert done.code == 0
-    assert "2  my-cpu: precision=bf16 needs bf16, which the accelerator lacks. Valid: fp32." in done.out
+    assert "2  training: my-cpu: precision=bf16 needs bf16, which the accelerator lacks. Valid: fp32." in done.out
     assert "no training steps were fitted" in done.out

@@ -30,7 +30,8 @@ _TERA = 1e12
 _BACKENDS = {"cudnn": "cudnn"}
 _ATTENTION = "flash-attention-2"
 """What the catalog calls the kernel that PyTorch's attention runs by default, on processors too."""
-_UNFUSED = ("math", "unfused")
+UNFUSED = ("math", "unfused")
+"""Backends that are several kernels."""
 
 
 def matmul_tables(rows: Sequence[KernelRow]) -> dict[str, Rows]:
@@ -54,10 +55,20 @@ def attention_tables(rows: Sequence[KernelRow]) -> dict[tuple[str, str], dict[st
     """Return measured attention by (kernel of the catalog, precision) and pass: ``forward``, ``backward``."""
     found: dict[tuple[str, str], dict[str, list[KernelRow]]] = {}
     for row in rows:
-        if row.op in (ATTENTION_FORWARD, ATTENTION_BACKWARD) and _is_ok(row) and row.backend not in _UNFUSED:
-            key = (_BACKENDS.get(row.backend, _ATTENTION), row.dtype)
+        if (
+            row.op in (ATTENTION_FORWARD, ATTENTION_BACKWARD)
+            and _is_ok(row)
+            and row.time_s
+            and row.backend not in UNFUSED
+        ):
+            key = (attention_kernel(row), row.dtype)
             found.setdefault(key, {}).setdefault(row.op.removeprefix("attention_"), []).append(row)
     return {key: {name: _attention(some) for name, some in passes.items()} for key, passes in sorted(found.items())}
+
+
+def attention_kernel(row: KernelRow) -> str:
+    """Return what the catalog calls the kernel of a row of attention."""
+    return _BACKENDS.get(row.backend, _ATTENTION)
 
 
 def _attention(rows: Sequence[KernelRow]) -> AttentionRows:
@@ -70,7 +81,7 @@ def _attention(rows: Sequence[KernelRow]) -> AttentionRows:
         head_dim=column([row.qk_head_dim or 1 for row in rows]),
         value_dim=column([row.v_head_dim or row.qk_head_dim or 1 for row in rows]),
         causal=np.array([row.causal is not False for row in rows]),
-        time_s=column([row.time_s or np.nan for row in rows]),
+        time_s=column([row.time_s or 0.0 for row in rows]),
     )
 
 
