@@ -14,7 +14,7 @@ from walltime.report.terminal import table
 from walltime.units import format_si
 
 _MOST_REASONS = 6
-_SMALL_MODEL, _HARNESS = "llama-3.2-1b", "pytorch"
+_SMALL_MODEL = "llama-3.2-1b"
 _WIDTH = 90
 
 
@@ -131,18 +131,11 @@ def _unused(found: Calibrated) -> Iterator[str]:
 
 
 def _next(record: CalibrationRecord, path: Path) -> str:
-    """Return a command that uses the machine."""
+    """Return a command that works: no model of the catalog need fit on a processor."""
     on = record.id if path.absolute().parent == user_folder().absolute() else str(path)
-    software = ""
-    if not record.based_on:
-        stack = next(iter(record.stack), _HARNESS)
-        software = f" --stack {stack} --precision {_precision(record)}"
-    return f"next: walltime estimate {_SMALL_MODEL} --on 1x{on} --seq-len 512 --batch 1{software}"
-
-
-def _precision(record: CalibrationRecord) -> str:
-    """Return the number format in which most products were measured."""
-    return max(record.kernels.matmul, key=lambda name: record.kernels.matmul[name].rows)
+    if record.based_on:
+        return f"next: walltime estimate {_SMALL_MODEL} --on 1x{on} --seq-len 512 --batch 1"
+    return "next: walltime show calibrations" + (f" {on}" if on == record.id else "")
 
 
 def calibration_json(found: Calibrated, path: Path) -> dict[str, Any]:
