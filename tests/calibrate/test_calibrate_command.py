@@ -102,6 +102,17 @@ def test_rows_that_no_fit_used_are_counted(call, file):
     assert counted["collectives"] == {"read": 46, "used": 45, "unused": {"no time": 1}}
 
 
+def test_provenance_names_the_files_that_hold_such_rows(call, file, folder):
+    rows = synthetic.kernel_rows()
+    products = file("products.csv", synthetic.csv_of([row for row in rows if row["op"] == "gemm"]))
+    others = file("others.csv", synthetic.csv_of([row for row in rows if row["op"] != "gemm"]))
+    assert call("calibrate", others, products, "--name", "my-cpu", "--holdout", "0").code == 0
+    content = tomllib.loads((folder / "my-cpu.toml").read_text(encoding="utf-8"))
+    assert content["accelerator"]["peak_flop_per_s"]["fp32"]["locator"] == "fp32 matmuls of products.csv"
+    assert content["accelerator"]["hbm_bytes_per_s"]["locator"] == "memory-bound kernels of others.csv"
+    assert content["efficiency"]["matmul_latency_s"]["locator"] == "matmuls of products.csv"
+
+
 def test_the_same_rows_twice_are_refused(call, kernels, file, folder):
     copy = file("copy.csv", kernels.read_text(encoding="utf-8"))
     for again in (copy, kernels):

@@ -105,6 +105,7 @@ def test_a_search_quotes_the_error_of_its_own_steps(keep, call, held_out):
     assert "FLAG       my-cpu was fitted on 40 measured steps, of which it keeps no MFU: nothing bounds" in out
     out = call("scale", "gpt2", *on, "1..2xmy-cpu").out
     assert "my-cpu was fitted on 40 measured steps, of which it keeps no MFU: nothing bounds its MFU" in out
+    assert "failures not known" in out
     assert f"the simplest within {held_out or 0.05:.1%} of it" in out
 
 
@@ -112,6 +113,7 @@ def test_a_search_on_one_without_steps_quotes_the_catalog(keep, call):
     keep(cpu(quality=[]))
     out = call("search", "gpt2", "--batch=8", "--stack=pytorch", "--precision=fp32", "--on=2xmy-cpu").out
     assert "the median error of our step times on other machines" in out
+    assert "failures   not known\n" in out
     assert "FLAG       no measured step on my-cpu in fp32 is known here" in out
 
 

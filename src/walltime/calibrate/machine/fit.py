@@ -73,7 +73,7 @@ def calibrate(
     BadInput
         No datasheet has the machine, and its kernels were not measured.
     """
-    source = Source(name, tuple(file.path.rpartition("/")[2] for file in rows.files))
+    source = Source(name, {file.path: held for file, held in zip(rows.files, rows.contents, strict=True)})
     base = base_of(rows.based_on) if rows.based_on else None
     rates = rates_of(rows, base, source)
     steps = training_rows(rows)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from walltime.catalog.calibrations import RowsFile, calibration_record
 from walltime.measure.collective_rows import CollectiveRow, read_collective_rows
-from walltime.measure.kernel_rows import KernelRow, read_kernel_rows
+from walltime.measure.kernel_rows import MATMUL_OPS, MEMORY_OPS, KernelRow, read_kernel_rows
 from walltime.problems import BadInput, unknown
 from walltime.validate.chips import accelerator_of
 from walltime.validate.measured import CORE, MeasuredRow, read_measured
@@ -48,6 +48,8 @@ class MachineRows:
         Where they are from.
     environments
         What they were measured with, where a file beside them says so.
+    contents
+        What each file holds: ``bf16 matmuls``, ``attention forward``, ``collectives``, ``training steps``, ...
     """
 
     gpu_names: tuple[str, ...]
@@ -57,6 +59,7 @@ class MachineRows:
     training: tuple[MeasuredRow, ...]
     files: tuple[RowsFile, ...]
     environments: tuple[Mapping[str, Any], ...]
+    contents: tuple[frozenset[str], ...] = ()
 
     @property
     def num_rows(self) -> int:
@@ -96,6 +99,7 @@ def read_machine(paths: Sequence[Path], gpu: str | None = None) -> MachineRows:
         training=of_kind["training"],
         files=files,
         environments=_environments([path for path, _ in used], [row for _, rows in used for row in rows]),
+        contents=tuple(frozenset(map(_content, rows)) for _, rows in used),
     )
 
 
@@ -145,6 +149,17 @@ def catalog_accelerator(gpu: str) -> str:
 
 def _file(path: Path, rows: int) -> RowsFile:
     return RowsFile(path=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), rows=rows)
+
+
+def _content(row: Row) -> str:
+    """Return what a row is of, as provenance calls it."""
+    if isinstance(row, MeasuredRow):
+        return "training steps"
+    if isinstance(row, CollectiveRow):
+        return "collectives"
+    if row.op in MEMORY_OPS:
+        return "memory-bound kernels"
+    return f"{row.dtype} matmuls" if row.op in MATMUL_OPS else row.op.replace("_", " ")
 
 
 def _check_distinct(paths: Sequence[Path], files: Sequence[RowsFile]) -> None:
