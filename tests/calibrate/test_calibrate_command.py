@@ -47,7 +47,7 @@ def test_a_machine_is_calibrated_and_used(call, folder, kernels, collectives, st
         "held out: halves of the points at random (seed 0)",
         "note: power was not measured.",
         f"written: {written}",
-        "next: walltime estimate llama-3.2-1b --on 1xmy-cpu --seq-len 512 --batch 1 --stack pytorch --precision fp32",
+        "next: walltime show calibrations my-cpu",
     ):
         assert said in done.out
     content = tomllib.loads(written.read_text(encoding="utf-8"))
@@ -56,9 +56,7 @@ def test_a_machine_is_calibrated_and_used(call, folder, kernels, collectives, st
     assert [each["rows"] for each in content["origin"]["files"]] == [48, 90, 6]
     assert all(len(each["sha256"]) == 64 for each in content["origin"]["files"])
     assert all(len(each["residuals"]) == each["rows"] for each in content["quality"])
-    used = call("estimate", *done.out.rpartition("next: walltime estimate ")[2].split(), "--json")
-    assert used.code == 3  # a billion parameters do not fit in what these rows show of its memory
-    assert used.json()["inputs"]["cluster"] == "my-cpu"
+    assert call(*done.out.rpartition("next: walltime ")[2].split()).code == 0
     judged = call("validate", steps, "--on", "my-cpu")
     assert judged.code == 0
 
@@ -78,6 +76,49 @@ def test_json_has_everything_that_the_file_has(call, kernels, tmp_path):
     assert content["record"]["kernels"]["matmul"]["fp32"]["values"]["num_cores"] == 1
     assert "power was not measured." in content["warnings"]
     assert tomllib.loads(out.read_text(encoding="utf-8"))["id"] == "my-cpu"
+
+
+def test_rows_that_no_fit_used_are_counted(call, file):
+    rows = synthetic.kernel_rows()
+    product = next(row for row in rows if row["op"] == "gemm")
+    attention = next(row for row in rows if row["op"] == "attention_forward")
+    rows += [product | {"latency_ms": ""}, product | {"dtype": "bf16"}, attention | {"dtype": "fp64"}]
+    rows += [product | {"op": "copy", "num_bytes": 1024}, product | {"op": "rmsnorm", "num_bytes": 2**25}]
+    kernels = file("kernels.csv", synthetic.csv_of(rows))
+    cells = [*synthetic.collective_rows(ranks=(2,)), synthetic.collective_rows()[0] | {"latency_us": ""}]
+    collectives = file("collectives.csv", synthetic.csv_of(cells))
+    arguments = (kernels, collectives, "--holdout", "0", "--force", "--name", "my-cpu")
+    done = call("calibrate", *arguments)
+    assert f"fitted on {len(rows) - 5} of {len(rows)} kernels; 45 of 46 collectives rows" in done.out
+    assert "note: flash-attention-2 is fitted in fp32." in done.out
+    counted = call("calibrate", *arguments, "--json").json()["rows"]
+    assert counted["kernels"]["unused"] == {
+        "no time": 1,
+        "matmuls in bf16: fewer than 4, or no known format": 1,
+        "attention in fp64: fitted in fp32": 1,
+        "copies, additions and norms that a cache may hold": 1,
+        "rmsnorm: a processor computes for longer than it moves": 1,
+    }
+    assert counted["collectives"] == {"read": 46, "used": 45, "unused": {"no time": 1}}
+
+
+def test_provenance_names_the_files_that_hold_such_rows(call, file, folder):
+    rows = synthetic.kernel_rows()
+    products = file("products.csv", synthetic.csv_of([row for row in rows if row["op"] == "gemm"]))
+    others = file("others.csv", synthetic.csv_of([row for row in rows if row["op"] != "gemm"]))
+    assert call("calibrate", others, products, "--name", "my-cpu", "--holdout", "0").code == 0
+    content = tomllib.loads((folder / "my-cpu.toml").read_text(encoding="utf-8"))
+    assert content["accelerator"]["peak_flop_per_s"]["fp32"]["locator"] == "fp32 matmuls of products.csv"
+    assert content["accelerator"]["hbm_bytes_per_s"]["locator"] == "memory-bound kernels of others.csv"
+    assert content["efficiency"]["matmul_latency_s"]["locator"] == "matmuls of products.csv"
+
+
+def test_the_same_rows_twice_are_refused(call, kernels, file, folder):
+    copy = file("copy.csv", kernels.read_text(encoding="utf-8"))
+    for again in (copy, kernels):
+        said = call("calibrate", kernels, again, "--name", "my-cpu").refused()
+        assert "hold the same rows. Valid: each file once." in said
+    assert not folder.exists()
 
 
 def test_the_same_rows_give_the_same_file(call, kernels, tmp_path):
@@ -129,7 +170,12 @@ def test_what_is_asked_wrongly_is_refused(call, folder, kernels, arguments, said
         ("a,b\n1,2\n", "its header is of no measured rows. Valid are columns: op, dtype, latency_ms (kernels)"),
         ("gpu,op,dtype,latency_ms\n", "no rows in these files"),
         ("gpu,op,dtype,latency_ms\n,gemm,fp32,1\n", "column gpu is empty in some rows"),
-        ("gpu,op,dtype,latency_ms,m,n,k\nx,gemm,fp32,-1,2,3,-4\n", "no datasheet has 'x', and its matmuls were not"),
+        (
+            "gpu,op,dtype,latency_ms,m,n,k\nx,gemm,fp32,-1,2,3,-4\n",
+            "rows.csv:2: latency_ms=-1 is no time. Valid: more than 0",
+        ),
+        ("gpu,op,dtype,latency_ms\nx,gemm,fp32,0\n", "rows.csv:2: latency_ms=0 is no time"),
+        ("gpu,collective,n_gpus,n_nodes,size_bytes,latency_us\nx,all_reduce,2,1,8,-2\n", "2: latency_us=-2 is no time"),
         ("gpu,op,dtype,latency_ms\nx,gemm,fp32,fast\n", "latency_ms='fast' is not a number"),
         ("gpu,op,dtype,latency_ms,m,n,k\nx,gemm,fp32,1,2,3,4\n", "no datasheet has 'x', and its matmuls were not"),
     ],
@@ -139,6 +185,12 @@ def test_files_of_something_else_are_refused(call, file, folder, content, said):
     assert not folder.exists()
 
 
+def test_a_folder_that_cannot_be_made_is_refused_before_the_fit(call, kernels, monkeypatch):
+    monkeypatch.setenv("WALLTIME_CALIBRATIONS", "/proc/zz")
+    monkeypatch.setattr("walltime.cli.calibrate.calibrate", lambda *_: pytest.fail("fitted"))
+    assert "cannot write" in call("calibrate", kernels, "--name", "my-cpu").refused()
+
+
 def test_a_file_that_is_not_there_is_refused(call):
     assert "cannot read" in call("calibrate", "nowhere.csv", "--name", "my-cpu").refused()
 
@@ -146,7 +198,7 @@ def test_a_file_that_is_not_there_is_refused(call):
 def test_training_steps_alone_do_not_make_a_processor(call, steps):
     said = call("calibrate", steps, "--name", "my-cpu").refused()
     assert "its matmuls were not measured" in said
-    assert "walltime measure gemm" in said
+    assert "`walltime measure gemm --csv kernels.csv`, then `walltime calibrate kernels.csv steps.csv`" in said
 
 
 def test_steps_in_a_format_that_was_not_measured_are_left_out(call, kernels, file):
@@ -154,5 +206,5 @@ def test_steps_in_a_format_that_was_not_measured_are_left_out(call, kernels, fil
     path = file("steps.csv", synthetic.csv_of(rows))
     done = call("calibrate", kernels, path, "--name", "my-cpu", "--holdout", "0")
     assert done.code == 0
-    assert "2  my-cpu: precision=bf16 needs bf16, which the accelerator lacks. Valid: fp32." in done.out
+    assert "2  training: my-cpu: precision=bf16 needs bf16, which the accelerator lacks. Valid: fp32." in done.out
     assert "no training steps were fitted" in done.out

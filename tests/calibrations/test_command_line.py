@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 
 from .machines import cpu, gpu
@@ -93,6 +94,29 @@ def test_without_any_there_are_none(keep, call):
     assert call("show", "calibrations", "--json").json()["rows"] == []
 
 
+@pytest.mark.parametrize("held_out", [None, 0.07])
+def test_a_search_quotes_the_error_of_its_own_steps(keep, call, held_out):
+    quality = msgspec.structs.replace(cpu().quality[0], held_out_median_error=held_out)
+    keep(cpu(quality=[quality]))
+    on = ("--batch=8", "--stack=pytorch", "--precision=fp32", "--on")
+    out = call("search", "gpt2", *on, "2xmy-cpu").out
+    whose = "step times that my-cpu was fitted on" if held_out is None else "step times held out of my-cpu's fit"
+    assert f"within {held_out or 0.05:.1%}, the median error of {'the ' if held_out is None else ''}{whose}" in out
+    assert "FLAG       my-cpu was fitted on 40 measured steps, of which it keeps no MFU: nothing bounds" in out
+    out = call("scale", "gpt2", *on, "1..2xmy-cpu").out
+    assert "my-cpu was fitted on 40 measured steps, of which it keeps no MFU: nothing bounds its MFU" in out
+    assert "failures not known" in out
+    assert f"the simplest within {held_out or 0.05:.1%} of it" in out
+
+
+def test_a_search_on_one_without_steps_quotes_the_catalog(keep, call):
+    keep(cpu(quality=[]))
+    out = call("search", "gpt2", "--batch=8", "--stack=pytorch", "--precision=fp32", "--on=2xmy-cpu").out
+    assert "the median error of our step times on other machines" in out
+    assert "failures   not known\n" in out
+    assert "FLAG       no measured step on my-cpu in fp32 is known here" in out
+
+
 def test_measured_rows_are_predicted_on_it(keep, call, rows):  # noqa: F811
     keep(cpu(), gpu())
     path = rows(*map(result, PLANS))
@@ -110,7 +134,7 @@ def test_measured_rows_without_a_calibration_say_what_to_do(keep, call, rows):  
     keep()
     done = call("validate", rows(result(PLANS[0])))
     assert done.code == 3
-    assert "has no calibration; make one: walltime calibrate" in done.err
+    assert "has no calibration; make one: walltime measure gemm --csv kernels.csv, then walltime calibrate" in done.err
 
 
 def test_fp32_is_said_to_be_unmeasured_where_it_is(call):

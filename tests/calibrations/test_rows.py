@@ -86,7 +86,8 @@ def test_without_a_calibration_it_says_what_to_do(keep, rows):
     path = rows(result(PLANS[0]))
     cases, skipped = read_cases([path])
     assert not cases
-    made = f"make one: walltime calibrate {path} --name my-machine"
+    measured = "walltime measure gemm --csv kernels.csv"
+    made = f"make one: {measured}, then walltime calibrate kernels.csv {path} --name my-machine"
     assert skipped[0].reason == f"accelerator {CPU_NAME!r} has no calibration; {made}"
 
 

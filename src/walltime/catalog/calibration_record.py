@@ -157,6 +157,11 @@ class CalibrationRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         return hashlib.sha256(msgspec.json.encode(as_read)).hexdigest()[:12]
 
     @property
+    def step_quality(self) -> Quality | None:
+        """How well it meets its training steps, None where it was fitted on none."""
+        return next((each for each in self.quality if each.part == STEP_TIME), None)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What a result says of the calibration that it stands on."""
         date = self.origin.date.isoformat()

@@ -15,7 +15,7 @@ from walltime.durable import atomic_text
 from walltime.measure.environment import command_line
 from walltime.problems import BadInput
 from walltime.report.calibration import calibration_json, calibration_text
-from walltime.report.files import check_writable
+from walltime.report.files import check_writable, new_folders
 
 _MOST_HELD_OUT = 0.5
 _FEWEST_FOLDS = 2
@@ -62,9 +62,10 @@ def command(
     num_folds = _folds(holdout)
     rows = read_machine(files, gpu)
     progress = Progress("fits of training steps")
-    found = calibrate(rows, name, Holdout(num_folds, seed), command_line(sys.argv[1:]), progress)
-    progress.finish()
-    _write(target, found)
+    with new_folders(target.parent):
+        found = calibrate(rows, name, Holdout(num_folds, seed), command_line(sys.argv[1:]), progress)
+        progress.finish()
+        _write(target, found)
     if as_json:
         inputs = {"files": list(map(str, files)), "name": name, "gpu": gpu, "holdout": holdout, "seed": seed}
         emit_json("calibrate", inputs, calibration_json(found, target), list(found.notes))
@@ -92,7 +93,6 @@ def _target(name: str, out: Path | None, force: bool) -> Path:
 
 def _write(target: Path, found: Calibrated) -> None:
     """Write the file, whole or not at all, and read it back as every command will."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     before = target.read_bytes() if target.exists() else None
     atomic_text(target, record_toml(found.record))
     try:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from walltime.catalog.calibration_record import STEP_TIME, Quality
+from walltime.catalog.calibration_record import Quality
 from walltime.catalog.calibrations import (
     CalibrationRecord,
     broken_calibrations,
@@ -23,7 +23,7 @@ def calibration_rows() -> list[Row]:
 
 
 def _summary(own: CalibrationRecord) -> Row:
-    quality = next((one for one in own.quality if one.part == STEP_TIME), None)
+    quality = own.step_quality
     return {
         "id": own.id,
         "name": own.name,

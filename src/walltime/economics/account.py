@@ -9,7 +9,7 @@ import numpy as np
 
 from walltime.arrays import Floats, Numeric
 from walltime.economics.cost import Ownership, ownership, rental_usd_per_gpu_hour
-from walltime.economics.known_reliability import checkpoint_bytes, reliability, reliability_range
+from walltime.economics.known_reliability import checkpoint_bytes, is_known, reliability, reliability_range
 from walltime.economics.power import Power, power
 from walltime.economics.reliability import Reliability
 from walltime.economics.terms import USUAL_TERMS, Terms
@@ -265,8 +265,15 @@ def power_of(cluster: Cluster, terms: Terms = USUAL_TERMS) -> Power | None:
     return found
 
 
-def reliability_of(training: Training, cluster: Cluster, stack: Stack, terms: Terms = USUAL_TERMS) -> Reliability:
-    """Return how often a training on a whole cluster stops, and what that costs it, on the given terms."""
+def reliability_of(
+    training: Training, cluster: Cluster, stack: Stack, terms: Terms = USUAL_TERMS
+) -> Reliability | None:
+    """Return how often a training on a whole cluster stops, and what that costs it, on the given terms.
+
+    None if that is not known of such a machine and the terms set nothing of it.
+    """
+    if not is_known(cluster) and not terms.sets("failures"):
+        return None
     found: Reliability = terms.applied("failures", reliability(cluster, checkpoint_bytes(training.model, stack)))
     return found
 

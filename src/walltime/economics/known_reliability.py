@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from walltime.catalog import Number
-from walltime.catalog.calibrations import kin_of
+from walltime.catalog.calibrations import calibration_record, kin_of
 from walltime.catalog.failures import failures_record
 from walltime.economics.reliability import Reliability
 from walltime.engines.stack import Stack
@@ -29,6 +29,12 @@ def reliability_numbers(cluster: Cluster) -> dict[str, Number]:
     parts = record.parts_of(cluster.accelerator.id)
     groups = (parts, record.recovery, record.checkpoint, record.stragglers)
     return {name: getattr(group, name) for group in groups for name in group.__struct_fields__}
+
+
+def is_known(cluster: Cluster) -> bool:
+    """Whether anything is known of how often a cluster fails: nothing of one measured that no datasheet has."""
+    own = calibration_record(cluster.accelerator.id)
+    return own is None or bool(own.based_on)
 
 
 def gpus_per_node(cluster: Cluster) -> int:

@@ -4,7 +4,7 @@ from walltime.catalog import Number
 from walltime.catalog.ownership import ownership_record, purchases, server_price_usd_per_gpu
 from walltime.catalog.power import board_limit_w, draws, node_of, power_record
 from walltime.catalog.prices import price_per_gpu_hour_usd
-from walltime.economics.known_reliability import reliability_numbers
+from walltime.economics.known_reliability import is_known, reliability_numbers
 from walltime.economics.terms import Terms
 from walltime.hardware import Cluster
 
@@ -35,6 +35,8 @@ _REPLACED_BY = {
 
 def _failures(cluster: Cluster, terms: Terms) -> dict[str, Number]:
     """Return what failures are computed from; how long a repair takes matters only where spares are counted."""
+    if not is_known(cluster) and not terms.sets("failures"):
+        return {}
     found = reliability_numbers(cluster)
     return found if "failures.spare_nodes" in terms.settings else _without(found, "repair_s")
 

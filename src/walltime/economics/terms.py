@@ -63,6 +63,10 @@ class Terms:
                     f"{path}={value:g} is about owning, and rent has no such number. Valid: --owned, or owned=True."
                 )
 
+    def sets(self, room: str) -> bool:
+        """Whether some number of a room is set."""
+        return any(path.startswith(f"{room}.") for path in self.settings)
+
     def applied(self, room: str, record: Any) -> Any:
         """Return a record of a room with the numbers that are set there; None stays None."""
         prefix = f"{room}."

@@ -136,7 +136,7 @@ def read_collective_rows(path: Path) -> list[CollectiveRow]:
     BadInput
         It is not such a file; the message names line, column and value.
     """
-    return read_rows(path, CollectiveRow, _REQUIRED, "measured collectives")
+    return read_rows(path, CollectiveRow, _REQUIRED, "measured collectives", "latency_us")
 
 
 def collective_rows_file(path: Path) -> Callable[[Iterable[CollectiveRow]], None]:

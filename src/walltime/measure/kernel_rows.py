@@ -142,7 +142,7 @@ def read_kernel_rows(path: Path) -> list[KernelRow]:
     BadInput
         It is not such a file; the message names line, column and value.
     """
-    return read_rows(path, KernelRow, _REQUIRED, "measured kernels")
+    return read_rows(path, KernelRow, _REQUIRED, "measured kernels", "latency_ms")
 
 
 def kernel_rows_file(path: Path) -> Callable[[Iterable[KernelRow]], None]:

@@ -28,7 +28,7 @@ def _column(field: "dataclasses.Field[Any]") -> str:
     return str(field.metadata.get("column", field.name))
 
 
-def read_rows(path: Path, kind: type[T], required: Sequence[str], what: str) -> list[T]:
+def read_rows(path: Path, kind: type[T], required: Sequence[str], what: str, time: str = "") -> list[T]:
     """Read rows; columns that are not there are empty, columns of no meaning here are left out.
 
     Parameters
@@ -41,6 +41,8 @@ def read_rows(path: Path, kind: type[T], required: Sequence[str], what: str) -> 
         Columns without which the file is about something else.
     what
         The rows ("kernel rows"), for messages.
+    time
+        The column of times, which are of more than nothing or empty.
 
     Raises
     ------
@@ -52,7 +54,14 @@ def read_rows(path: Path, kind: type[T], required: Sequence[str], what: str) -> 
     missing = [name for name in required if name not in header]
     if missing:
         raise BadInput(f"{path}: not a file of {what}: no column {missing[0]!r}. Valid: {', '.join(columns(kind))}.")
-    return [_row(path, line, kind, header, cells) for line, cells in lines]
+    found = []
+    for line, cells in lines:
+        row = _row(path, line, kind, header, cells)
+        if time and (value := getattr(row, time)) is not None and value <= 0:
+            valid = "Valid: more than 0, or empty where it was not measured"
+            raise BadInput(f"{path}:{line}: {time}={value:g} is no time. {valid}.")
+        found.append(row)
+    return found
 
 
 def _row(path: Path, line: int, kind: type[T], header: Sequence[str], cells: Sequence[str]) -> T:

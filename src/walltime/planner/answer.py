@@ -31,7 +31,8 @@ class Answer:
     options
         The best plans, the best first: the best of each layout, and the simplest as good as the best.
     tie
-        Plans within this share of the best are as good: the median error of predicted step times, or of memory.
+        Plans within this share of the best are as good: the median error of predicted step times, or of memory, on the
+        best one's cluster.
     """
 
     question: Question

@@ -41,7 +41,7 @@ def recommend(
         if question.goal == "gpus" and found and (cluster.num_gpus or 0) > found[0].plan.num_gpus:
             break
         search = (known and known(cluster)) or new_search(question, cluster)
-        site = searched(question, search, median_error(of_memory=question.goal == "memory"))
+        site = searched(question, search, _error(question, cluster))
         sites.append(site)
         found += in_time(question, options_of(question, site))
         if progress:
@@ -65,6 +65,11 @@ def in_time(question: Question, options: Iterable[Option]) -> list[Option]:
 
 def answer(question: Question, sites: list[Site], options: list[Option]) -> Answer:
     """Return an answer with its options in order."""
-    tie = median_error(of_memory=question.goal == "memory")
     ranked = sorted(options, key=lambda one: (one.value(question.goal), str(one.plan)))
+    tie = _error(question, ranked[0].cluster if ranked else sites[0].cluster)
     return Answer(question, tuple(sites), tuple(ranked), tie)
+
+
+def _error(question: Question, cluster: Cluster) -> float:
+    """Return the median error of predictions on a cluster."""
+    return median_error(cluster.accelerator.id, of_memory=question.goal == "memory").share

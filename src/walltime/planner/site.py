@@ -57,7 +57,7 @@ def searched(question: Question, search: PlanSearch, tie: float) -> Site:
     most_step_s = question.most_step_s
     if question.deadline_s is not None:
         failing = reliability_of(question.training, search.cluster, question.stack, question.terms)
-        most_step_s *= float(failing.effective_share(search.num_gpus))
+        most_step_s *= 1.0 if failing is None else float(failing.effective_share(search.num_gpus))
     best = Best(question.top, tie, most=most_step_s)
     own: Criterion = criterion(question)
     also_time = own != "time" and question.deadline_s is not None

@@ -1,7 +1,6 @@
 """A calibration in words: what was fitted, on how many rows, how well, and what rows did not decide."""
 
 import textwrap
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from walltime.report.terminal import table
 from walltime.units import format_si
 
 _MOST_REASONS = 6
-_SMALL_MODEL, _HARNESS = "llama-3.2-1b", "pytorch"
+_SMALL_MODEL = "llama-3.2-1b"
 _WIDTH = 90
 
 
@@ -31,11 +30,11 @@ def calibration_text(found: Calibrated, path: Path) -> str:
     """
     record = found.record
     parts = [
-        _head(record),
+        _head(found),
         _rates(record),
         _qualities(record.quality),
         "\n".join(_undecided(record)),
-        "\n".join(_skipped(found)),
+        "\n".join(_unused(found)),
         "\n".join(f"note: {note}" for note in found.notes),
         f"written: {path}",
         _next(record, path),
@@ -43,11 +42,12 @@ def calibration_text(found: Calibrated, path: Path) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _head(record: CalibrationRecord) -> str:
-    rows = sum(file.rows for file in record.origin.files)
+def _head(found: Calibrated) -> str:
+    record = found.record
+    kinds = "; ".join(f"{each.used} of {each.rows} {each.kind}" for each in found.uses)
     based = f"based on {record.based_on}" if record.based_on else "no datasheet has it: its rates are those measured"
     files = "\n".join(f"  {file.rows:6} rows  {file.path}" for file in record.origin.files)
-    return f"{record.id}: {', '.join(record.accelerator.aliases)} ({based})\nfitted on {rows} rows\n{files}"
+    return f"{record.id}: {', '.join(record.accelerator.aliases)} ({based})\nfitted on {kinds} rows\n{files}"
 
 
 def _rates(record: CalibrationRecord) -> str:
@@ -118,29 +118,24 @@ def _fitted_blocks(record: CalibrationRecord) -> Iterator[tuple[str, FittedBlock
     yield from ((name, block) for name, block in blocks if block.source == record.id)
 
 
-def _skipped(found: Calibrated) -> Iterator[str]:
-    reasons = Counter(each.reason for each in found.skipped).most_common()
-    if reasons:
-        yield "training rows that were not fitted on, and why"
-    yield from (f"  {count:5}  {reason}" for reason, count in reasons[:_MOST_REASONS])
-    rest = sum(count for _, count in reasons[_MOST_REASONS:])
-    if rest:
-        yield f"  {rest:5}  other reasons"
+def _unused(found: Calibrated) -> Iterator[str]:
+    """Yield which rows no fit used, kind by kind."""
+    if any(each.unused for each in found.uses):
+        yield "rows that were not fitted on, and why"
+    for each in found.uses:
+        reasons = list(each.unused.items())
+        yield from (f"  {count:5}  {each.kind}: {reason}" for reason, count in reasons[:_MOST_REASONS])
+        rest = sum(count for _, count in reasons[_MOST_REASONS:])
+        if rest:
+            yield f"  {rest:5}  {each.kind}: other reasons"
 
 
 def _next(record: CalibrationRecord, path: Path) -> str:
-    """Return a command that uses the machine."""
+    """Return a command that works: no model of the catalog need fit on a processor."""
     on = record.id if path.absolute().parent == user_folder().absolute() else str(path)
-    software = ""
-    if not record.based_on:
-        stack = next(iter(record.stack), _HARNESS)
-        software = f" --stack {stack} --precision {_precision(record)}"
-    return f"next: walltime estimate {_SMALL_MODEL} --on 1x{on} --seq-len 512 --batch 1{software}"
-
-
-def _precision(record: CalibrationRecord) -> str:
-    """Return the number format in which most products were measured."""
-    return max(record.kernels.matmul, key=lambda name: record.kernels.matmul[name].rows)
+    if record.based_on:
+        return f"next: walltime estimate {_SMALL_MODEL} --on 1x{on} --seq-len 512 --batch 1"
+    return "next: walltime show calibrations" + (f" {on}" if on == record.id else "")
 
 
 def calibration_json(found: Calibrated, path: Path) -> dict[str, Any]:
@@ -155,6 +150,6 @@ def calibration_json(found: Calibrated, path: Path) -> dict[str, Any]:
             for each in record.quality
         ],
         "estimated": {name: block.estimated for name, block in _fitted_blocks(record)},
-        "skipped": dict(Counter(each.reason for each in found.skipped).most_common()),
+        "rows": {each.kind: {"read": each.rows, "used": each.used, "unused": dict(each.unused)} for each in found.uses},
         "record": msgspec.to_builtins(record),
     }

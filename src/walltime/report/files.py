@@ -77,7 +77,7 @@ def staged(out: Path) -> Iterator[Path]:
     BadInput
         ``out`` cannot be written to.
     """
-    with terminable(), _new_folders(out):
+    with terminable(), new_folders(out):
         staging = out / f".{secrets.token_hex(4)}.partial"
         try:
             _make_folder(staging)
@@ -102,7 +102,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _new_folders(out: Path) -> Iterator[None]:
+def new_folders(out: Path) -> Iterator[None]:
     """Make ``out`` and its parents; an exception removes again those that are new and empty."""
     new = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:

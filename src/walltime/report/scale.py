@@ -6,7 +6,7 @@ from walltime.catalog.calibrations import kin_of
 from walltime.planner.reasons import Elasticity
 from walltime.planner.scaling import Curve, ScalePoint, Scaling
 from walltime.report.scale_words import gpus, scale_words
-from walltime.report.search import short_plan, training_lines
+from walltime.report.search import short_plan, training_lines, unbounded
 from walltime.report.terminal import table
 from walltime.units import format_count, format_si, format_time
 
@@ -105,7 +105,8 @@ def _measured(curve: Curve) -> list[str]:
     unknown = [point for point in curve.possible if point.measured_ceiling_utilization is None and point.option]
     formats = dict.fromkeys(point.option.plan.precision for point in unknown if point.option)
     if unknown:
-        said.append(f"no measured step on {chip} in {' or '.join(formats)} is known here: nothing bounds its MFU")
+        whose = unbounded(curve.cluster.accelerator.id, " or ".join(formats))
+        said.append(f"{whose}: nothing bounds its MFU")
     return said
 
 

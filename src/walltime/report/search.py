@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from walltime.catalog.calibrations import kin_of
+from walltime.catalog.accuracy import median_error
+from walltime.catalog.calibrations import calibration_record, kin_of
 from walltime.plan import Plan
 from walltime.planner import Answer, Option, Question
 from walltime.planner.answer import rejections
@@ -150,8 +151,8 @@ def _recommendation(answer: Answer, reasons: Reasons) -> str:
 def _why(answer: Answer) -> str:
     one, best = answer.recommended, answer.best
     others = len(answer.ties) - 1
-    of = "memory" if answer.question.goal == "memory" else "step times"
-    error = f"{answer.tie:.1%}, the median error of our {of}"
+    whose = median_error(best.cluster.accelerator.id, of_memory=answer.question.goal == "memory").said
+    error = f"{answer.tie:.1%}, {whose}"
     if one is best:
         tied = f"; {others} more within {error}, none simpler" if others else f"; no other within {error}"
         searched = " of the sizes searched" if answer.question.goal == "gpus" and len(answer.sites) > 1 else ""
@@ -166,7 +167,7 @@ def _fiction(one: Option, reasons: Reasons) -> list[str]:
     ceiling, near = reasons.ceiling, [measured_utilization(near.case) for near in reasons.nearby[:1]]
     chip, precision = kin_of(one.cluster.accelerator.id), one.plan.precision
     if ceiling is None:
-        return [f"  FLAG       no measured step on {chip} in {precision} is known here: nothing bounds this prediction"]
+        return [f"  FLAG       {unbounded(one.cluster.accelerator.id, precision)}: nothing bounds this prediction"]
     case = ceiling.case
     whose = f"by {case.stack}" if ceiling.of_stack else f"by {case.stack}, none being by {one.estimate.stack.id},"
     nearest = f"; the nearest run, below, {near[0]:.1%}" if near else ""
@@ -177,6 +178,22 @@ def _fiction(one: Option, reasons: Reasons) -> list[str]:
     if one.utilization > ceiling.utilization:
         return [f"  FLAG       {one.utilization:.1%} MFU is more than was ever measured: at most {most}"]
     return [f"  measured   at most {most}"]
+
+
+def unbounded(accelerator_id: str, formats: str) -> str:
+    """Say why no measured utilisation bounds a prediction.
+
+    Parameters
+    ----------
+    accelerator_id
+        Of the catalog, or of a calibration, which keeps errors of the steps that it was fitted on, not their times.
+    formats
+        Number formats of the plans.
+    """
+    own = calibration_record(accelerator_id)
+    if own is None or own.step_quality is None:
+        return f"no measured step on {kin_of(accelerator_id)} in {formats} is known here"
+    return f"{own.id} was fitted on {own.step_quality.rows:,} measured steps, of which it keeps no MFU"
 
 
 def _survival(answer: Answer, found: Survival | None) -> list[str]:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from walltime.catalog.calibration_record import STEP_TIME
 from walltime.catalog.calibrations import calibration_record
 from walltime.catalog.fitted import accelerator_blocks, kernels_record, stack_blocks
 from walltime.economics.account import Account
@@ -108,7 +107,7 @@ def _calibration(result: TransformerEstimate) -> list[str]:
     own = calibration_record(result.cluster.accelerator.id)
     if own is None:
         return []
-    quality = next((one for one in own.quality if one.part == STEP_TIME), None)
+    quality = own.step_quality
     error = "" if quality is None else f"; step times {quality.median_error:.1%} off in the median where it was fitted"
     if quality is not None and quality.held_out_median_error is not None:
         error += f", {quality.held_out_median_error:.1%} on rows held out"

@@ -176,7 +176,10 @@ def _unknown_accelerator(row: MeasuredRow) -> str:
     if several := calibrations_labelled(name):
         return f"accelerator {name!r} has several calibrations; --on says which: {', '.join(o.id for o in several)}"
     if stack_of(row) == HARNESS_STACK:
-        return f"accelerator {name!r} has no calibration; make one: walltime calibrate {row.file} --name my-machine"
+        return (
+            f"accelerator {name!r} has no calibration; make one: walltime measure gemm --csv kernels.csv, "
+            f"then walltime calibrate kernels.csv {row.file} --name my-machine"
+        )
     return f"accelerator {name!r} is not modelled"
 
 

@@ -1,6 +1,6 @@
 """Fits as the blocks of a calibration file: values, ranges, what rows decide, and how well they are met."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +16,15 @@ _DIGITS = 5
 
 @dataclass(frozen=True)
 class Source:
-    """Where the numbers of a calibration are from: its id, and the files of its rows."""
+    """Where the numbers of a calibration are from: its id, and the files of its rows with what each holds."""
 
     calibration: str
-    files: tuple[str, ...]
+    files: Mapping[str, Collection[str]]
 
     def locator(self, what: str) -> str:
-        """Return which rows."""
-        return f"{what} of {', '.join(self.files)}"
+        """Return which rows, and the files that hold such rows: all of them if that is not one kind of rows."""
+        named = [name for name, kinds in self.files.items() if any(kind in what or what in kind for kind in kinds)]
+        return f"{what} of {', '.join(named or self.files)}"
 
     def measured(self, value: float, what: str, note: str = "") -> Number:
         """Return a number that rows show without a fit."""

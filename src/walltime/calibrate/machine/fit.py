@@ -19,6 +19,7 @@ from walltime.calibrate.machine.quality import Holdout, RowsFit, quality_of
 from walltime.calibrate.machine.rows import MachineRows, training_rows
 from walltime.calibrate.machine.toml import without_empty
 from walltime.calibrate.machine.training import Progress, TrainingFit, before_errors, fit_training, machine_cases
+from walltime.calibrate.machine.uses import Uses, uses_of
 from walltime.catalog import AcceleratorRecord, ClusterRecord, EfficiencyRecord, Number, data_version
 from walltime.catalog.calibrations import CalibrationRecord, Origin, registered
 from walltime.catalog.fitted import FittedBlock
@@ -38,14 +39,14 @@ class Calibrated:
     ----------
     record
         What goes into the file.
-    skipped
-        Training rows that were not fitted on, and why.
+    uses
+        What became of the rows, kind by kind.
     notes
         What a reader of the figures must mind.
     """
 
     record: CalibrationRecord
-    skipped: tuple[Skipped, ...]
+    uses: tuple[Uses, ...]
     notes: tuple[str, ...]
 
 
@@ -72,7 +73,7 @@ def calibrate(
     BadInput
         No datasheet has the machine, and its kernels were not measured.
     """
-    source = Source(name, tuple(file.path.rpartition("/")[2] for file in rows.files))
+    source = Source(name, {file.path: held for file, held in zip(rows.files, rows.contents, strict=True)})
     base = base_of(rows.based_on) if rows.based_on else None
     rates = rates_of(rows, base, source)
     steps = training_rows(rows)
@@ -93,7 +94,8 @@ def calibrate(
         draw=_draws(power, source) if power else None,
         quality=[quality_of(part, fit, holdout) for part, fit in fits],
     )
-    return Calibrated(record, tuple(skipped), tuple(_notes(rows, kernels, network, training, power)))
+    uses = uses_of(rows, kernels, network, skipped, has_power=power is not None)
+    return Calibrated(record, uses, tuple(_notes(rows, kernels, network, training, power)))
 
 
 def _origin(rows: MachineRows, holdout: Holdout, command: str) -> Origin:
@@ -236,6 +238,8 @@ def _notes(
     whose = "the catalog's" if rows.based_on else "wide guesses"
     if rows.based_on and not kernels.matmul:
         yield f"no precision has {LEAST_ROWS} measured matmuls: kernels are {whose}."
+    for kernel, taken in kernels.attention_format.items():
+        yield f"{kernel} is fitted in {taken}."
     if not kernels.attention:
         yield f"attention was not measured: its numbers are {whose}."
     unmeasured = [name for name, level in zip(network.names, network.levels, strict=True) if level.fit is None]

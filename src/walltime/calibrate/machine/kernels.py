@@ -7,7 +7,7 @@ from walltime.calibrate.machine.attention import AttentionRows, PassFit, fit_pas
 from walltime.calibrate.machine.blocks import Source, fitted_block, rounded
 from walltime.calibrate.machine.known import Base, Rates, large
 from walltime.calibrate.machine.matmul import MatmulFit, fit_matmul
-from walltime.calibrate.machine.memory import CACHES_ON_GPU, LEAST_BYTES_ON_CPU, fit_memory
+from walltime.calibrate.machine.memory import CACHES_ON_GPU, LEAST_BYTES_ON_CPU, MemoryRows, fit_memory
 from walltime.calibrate.machine.quality import Holdout, RowsFit
 from walltime.calibrate.machine.rows import MachineRows
 from walltime.calibrate.machine.tables import (
@@ -31,11 +31,25 @@ LEAST_ROWS = 4
 
 @dataclass(frozen=True)
 class KernelFits:
-    """Kernels of one machine: matmuls by precision, attention by kernel and pass, memory's share and launches. [s]"""
+    """Kernels of one machine.
+
+    Attributes
+    ----------
+    matmul
+        By precision.
+    attention, attention_format
+        By kernel: its passes, and the number format whose rows were taken.
+    memory, memory_least_bytes
+        Memory's share of its bandwidth, and the smallest tensors that were taken for it. [B]
+    launch_s
+        Of an empty kernel. [s]
+    """
 
     matmul: Mapping[str, MatmulFit]
     attention: Mapping[str, Mapping[str, PassFit]]
+    attention_format: Mapping[str, str]
     memory: RowsFit | None
+    memory_least_bytes: float | None
     launch_s: float | None
 
     def by_part(self) -> Iterator[tuple[str, RowsFit]]:
@@ -72,10 +86,14 @@ def fit_kernels(rows: MachineRows, rates: Rates, base: Base | None, holdout: Hol
         )
         for name, table in tables.items()
     }
+    formats = _attention_formats(rows, rates, precision)
+    moving = _memory_rows(rows, base)
     return KernelFits(
         matmul=matmul,
-        attention=_attention(rows, rates, base, holdout, precision),
-        memory=_memory(rows, rates, base, holdout),
+        attention=_attention(rows, rates, base, holdout, formats),
+        attention_format=formats,
+        memory=_memory(moving, rates, base, holdout),
+        memory_least_bytes=None if moving is None else float(moving.num_bytes.min()),
         launch_s=launch_s(rows.kernels),
     )
 
@@ -88,20 +106,25 @@ def _matmul_kernel(base: Base | None, precision: str) -> MatmulKernel | None:
     return next(known[name] for name in (precision, *_EVERY, *known) if name in known)
 
 
-def _attention(
-    rows: MachineRows, rates: Rates, base: Base | None, holdout: Holdout, precision: str
-) -> dict[str, dict[str, PassFit]]:
-    found: dict[str, dict[str, PassFit]] = {}
+def _attention_formats(rows: MachineRows, rates: Rates, precision: str) -> dict[str, str]:
+    """Return in which number format each attention kernel is fitted, of those with a peak."""
     tables = attention_tables(rows.kernels)
+    found = {}
     for kernel in dict.fromkeys(name for name, _ in tables):
         measured = [dtype for name, dtype in tables if name == kernel and dtype in rates.peaks]
-        if not measured:
-            continue
-        dtype = min(measured, key=(precision, *_EVERY, *measured).index)
-        found[kernel] = _passes(
-            tables[kernel, dtype], float(rates.peaks[dtype].value), known_attention(base, kernel), holdout
-        )
+        if measured:
+            found[kernel] = min(measured, key=(precision, *_EVERY, *measured).index)
     return found
+
+
+def _attention(
+    rows: MachineRows, rates: Rates, base: Base | None, holdout: Holdout, formats: Mapping[str, str]
+) -> dict[str, dict[str, PassFit]]:
+    tables = attention_tables(rows.kernels)
+    return {
+        kernel: _passes(tables[kernel, dtype], float(rates.peaks[dtype].value), known_attention(base, kernel), holdout)
+        for kernel, dtype in formats.items()
+    }
 
 
 def _passes(
@@ -122,13 +145,18 @@ def known_attention(base: Base | None, kernel: str) -> AttentionKernel | None:
     return known.get(kernel) or next(iter(known.values()), None)
 
 
-def _memory(rows: MachineRows, rates: Rates, base: Base | None, holdout: Holdout) -> RowsFit | None:
+def _memory_rows(rows: MachineRows, base: Base | None) -> MemoryRows | None:
+    """Return the memory-bound kernels whose tensors no cache holds, None if none was measured."""
     table = memory_table(rows.kernels, MEMORY_OPS if base else MOVING_OPS)
-    if table is None:
-        return None
     least = CACHES_ON_GPU * float(base.accelerator.l2_bytes.value) if base else LEAST_BYTES_ON_CPU
+    return None if table is None else large(table, least)
+
+
+def _memory(rows: MemoryRows | None, rates: Rates, base: Base | None, holdout: Holdout) -> RowsFit | None:
+    if rows is None:
+        return None
     before = base.numbers.chip.memory_efficiency if base else None
-    return fit_memory(large(table, least), float(rates.hbm_bytes_per_s.value), before, holdout, is_cpu=base is None)
+    return fit_memory(rows, float(rates.hbm_bytes_per_s.value), before, holdout, is_cpu=base is None)
 
 
 def kernels_of(calibration_id: str, fits: KernelFits, base: Base | None, source: Source) -> KernelsRecord:

@@ -1,6 +1,5 @@
 """What is known of a machine before its rows are fitted: the catalog's records, or what the rows themselves show."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,9 +105,10 @@ def rates_of(rows: MachineRows, base: Base | None, source: Source) -> Rates:
     enough = any(len(table.m) >= _LEAST_MATMULS for table in tables.values())
     if not enough or memory is None or len(memory) < _LEAST_COPIES:
         missing = "matmuls" if not enough else "memory-bound kernels"
+        given = " ".join(file.path for file in rows.files)
         raise BadInput(
-            f"no datasheet has {rows.gpu_names[0]!r}, and its {missing} were not measured. Valid: also the rows of "
-            "`walltime measure gemm --csv kernels.csv` on that machine."
+            f"no datasheet has {rows.gpu_names[0]!r}, and its {missing} were not measured. Valid: on that machine "
+            f"`walltime measure gemm --csv kernels.csv`, then `walltime calibrate kernels.csv {given}`."
         )
     peaks = {name: _largest_rate(table, name, source) for name, table in tables.items()}
     return Rates(peaks, _largest_bandwidth(memory, source), 1)
@@ -141,9 +141,3 @@ def told(rows: MachineRows, name: str) -> Any:
     if values and all(isinstance(value, int | float) for value in values):
         return max(values)
     return values[0] if values else None
-
-
-def told_of(environment: Mapping[str, Any], name: str) -> float | None:
-    """Return a number of one environment, None where it does not say."""
-    value = environment.get(name)
-    return float(value) if isinstance(value, int | float) else None

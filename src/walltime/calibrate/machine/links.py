@@ -110,21 +110,34 @@ def collective_rows(rows: Sequence[CollectiveRow], domain: int) -> Rows | None:
     domain
         Accelerators that the innermost level joins.
     """
-    usable = [row for row in rows if _is_usable(row)]
+    usable = [row for row in rows if not why_not_usable(row)]
     return Rows.of(_record(row, domain) for row in usable) if usable else None
 
 
-def _is_usable(row: CollectiveRow) -> bool:
-    known = row.collective in BUS_FACTOR or row.collective == SEND
-    measured = min(row.size_bytes or 0, row.n_gpus or 0, row.n_nodes or 0) > 0
-    measured = measured and max(row.latency_us or 0, row.busbw_gb_per_s or 0) > 0
-    left_out = any(note in row.notes for note in EXCLUDED_NOTES)
-    return bool(known and measured and row.status in ("", OK) and not left_out and (row.n_gpus or 0) > 1)
+def why_not_usable(row: CollectiveRow) -> str:
+    """Return why a fit leaves out a measured collective, empty if it does not."""
+    reasons = {
+        f"status {row.status}": row.status not in ("", OK),
+        f"{row.collective or 'collective'}: not known": row.collective not in BUS_FACTOR and row.collective != SEND,
+        "no time": max(row.latency_us or 0, row.busbw_gb_per_s or 0) <= 0,
+        "no size_bytes, n_gpus or n_nodes": min(row.size_bytes or 0, row.n_gpus or 0, row.n_nodes or 0) <= 0,
+        "one rank": row.n_gpus == 1,
+        "excluded by its notes": any(note in row.notes for note in EXCLUDED_NOTES),
+    }
+    return next((reason for reason, applies in reasons.items() if applies), "")
+
+
+def crosses_nodes(row: CollectiveRow, domain: int) -> bool:
+    """Return whether a usable collective goes beyond the innermost level, which joins ``domain`` accelerators."""
+    return _inside(row, domain) < (row.n_gpus or 0)
+
+
+def _inside(row: CollectiveRow, domain: int) -> float:
+    return 1.0 if row.n_gpus == row.n_nodes else float(min(row.n_gpus or 0, domain))
 
 
 def _record(row: CollectiveRow, domain: int) -> tuple[str, str, str, tuple[float, float], float, float]:
-    ranks, nodes, size = float(row.n_gpus or 0), float(row.n_nodes or 0), float(row.size_bytes or 0)
-    inside = 1.0 if ranks == nodes else min(ranks, domain)
+    ranks, size, inside = float(row.n_gpus or 0), float(row.size_bytes or 0), _inside(row, domain)
     is_ring = row.collective == "all_reduce" and any(note in row.notes for note in RING_NOTES)
     bus_bytes_per_s = (row.busbw_gb_per_s or 0) * 1e9
     time_s = row.time_s or time_s_of_bus_bandwidth(row.collective, ranks, size, bus_bytes_per_s)

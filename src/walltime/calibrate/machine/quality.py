@@ -10,6 +10,8 @@ from walltime.calibrate.machine.numbers import Fitted, Prior, fit_numbers
 from walltime.catalog.calibrations import Quality
 
 _DIGITS = 4
+_FROM_ALL = "peaks, bandwidths and tiles of matmuls are those of all rows, and for steps all kernels and links"
+"""What a fit on a part of the rows has seen of the others."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Holdout:
         if self.num_folds < 2:
             return ""
         what = "halves" if self.num_folds == 2 else f"{self.num_folds} parts"
-        return f"{what} of the points at random (seed {self.seed}), each by a fit on the rest"
+        return f"{what} of the points at random (seed {self.seed}), each by a fit on the rest; {_FROM_ALL}"
 
 
 @dataclass(frozen=True)

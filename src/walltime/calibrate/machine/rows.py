@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from walltime.catalog.calibrations import RowsFile, calibration_record
 from walltime.measure.collective_rows import CollectiveRow, read_collective_rows
-from walltime.measure.kernel_rows import KernelRow, read_kernel_rows
+from walltime.measure.kernel_rows import MATMUL_OPS, MEMORY_OPS, KernelRow, read_kernel_rows
 from walltime.problems import BadInput, unknown
 from walltime.validate.chips import accelerator_of
 from walltime.validate.measured import CORE, MeasuredRow, read_measured
@@ -48,6 +48,8 @@ class MachineRows:
         Where they are from.
     environments
         What they were measured with, where a file beside them says so.
+    contents
+        What each file holds: ``bf16 matmuls``, ``attention forward``, ``collectives``, ``training steps``, ...
     """
 
     gpu_names: tuple[str, ...]
@@ -57,6 +59,7 @@ class MachineRows:
     training: tuple[MeasuredRow, ...]
     files: tuple[RowsFile, ...]
     environments: tuple[Mapping[str, Any], ...]
+    contents: tuple[frozenset[str], ...] = ()
 
     @property
     def num_rows(self) -> int:
@@ -78,22 +81,25 @@ def read_machine(paths: Sequence[Path], gpu: str | None = None) -> MachineRows:
     Raises
     ------
     BadInput
-        A file is of none of these kinds, or rows are of several accelerators.
+        A file is of none of these kinds, the same rows are there twice, or rows are of several accelerators.
     """
-    read = [(path, kind := _kind(path), list(_READERS[kind](path))) for path in dict.fromkeys(paths)]
+    read = [(path, kind := _kind(path), list(_READERS[kind](path))) for path in paths]
     names = {label: accelerator_name(label) for label in {row.gpu: None for _, _, rows in read for row in rows}}
     chosen = _chosen(names, gpu)
     kept = [(path, kind, [row for row in rows if names[row.gpu] == chosen]) for path, kind, rows in read]
     of_kind = {kind: tuple(row for _, other, rows in kept if other == kind for row in rows) for kind in _KINDS}
     used = [(path, rows) for path, _, rows in kept if rows]
+    files = tuple(_file(path, len(rows)) for path, rows in used)
+    _check_distinct([path for path, _ in used], files)
     return MachineRows(
         gpu_names=tuple(dict.fromkeys(row.gpu for _, rows in used for row in rows)),
         based_on=catalog_accelerator(chosen),
         kernels=of_kind["kernels"],
         collectives=of_kind["collectives"],
         training=of_kind["training"],
-        files=tuple(_file(path, len(rows)) for path, rows in used),
+        files=files,
         environments=_environments([path for path, _ in used], [row for _, rows in used for row in rows]),
+        contents=tuple(frozenset(map(_content, rows)) for _, rows in used),
     )
 
 
@@ -143,6 +149,26 @@ def catalog_accelerator(gpu: str) -> str:
 
 def _file(path: Path, rows: int) -> RowsFile:
     return RowsFile(path=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), rows=rows)
+
+
+def _content(row: Row) -> str:
+    """Return what a row is of, as provenance calls it."""
+    if isinstance(row, MeasuredRow):
+        return "training steps"
+    if isinstance(row, CollectiveRow):
+        return "collectives"
+    if row.op in MEMORY_OPS:
+        return "memory-bound kernels"
+    return f"{row.dtype} matmuls" if row.op in MATMUL_OPS else row.op.replace("_", " ")
+
+
+def _check_distinct(paths: Sequence[Path], files: Sequence[RowsFile]) -> None:
+    """Refuse the same rows twice: they would count twice."""
+    seen: dict[str, Path] = {}
+    for path, file in zip(paths, files, strict=True):
+        if file.sha256 in seen:
+            raise BadInput(f"{seen[file.sha256]} and {path} hold the same rows. Valid: each file once.")
+        seen[file.sha256] = path
 
 
 def _environments(paths: Sequence[Path], rows: Sequence[Row]) -> tuple[Mapping[str, Any], ...]:

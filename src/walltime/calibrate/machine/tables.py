@@ -53,10 +53,16 @@ def attention_tables(rows: Sequence[KernelRow]) -> dict[tuple[str, str], dict[st
     """Return measured attention by (kernel of the catalog, precision) and pass: ``forward``, ``backward``."""
     found: dict[tuple[str, str], dict[str, list[KernelRow]]] = {}
     for row in rows:
-        if row.op in (ATTENTION_FORWARD, ATTENTION_BACKWARD) and _is_ok(row) and row.backend in _ATTENTION:
-            key = (_ATTENTION[row.backend], row.dtype)
+        kernel = attention_kernel(row)
+        if row.op in (ATTENTION_FORWARD, ATTENTION_BACKWARD) and _is_ok(row) and row.time_s and kernel:
+            key = (kernel, row.dtype)
             found.setdefault(key, {}).setdefault(row.op.removeprefix("attention_"), []).append(row)
     return {key: {name: _attention(some) for name, some in passes.items()} for key, passes in sorted(found.items())}
+
+
+def attention_kernel(row: KernelRow) -> str | None:
+    """Return what the catalog calls the kernel of a row of attention, None if it has no such kernel."""
+    return _ATTENTION.get(row.backend)
 
 
 def _attention(rows: Sequence[KernelRow]) -> AttentionRows:
@@ -69,7 +75,7 @@ def _attention(rows: Sequence[KernelRow]) -> AttentionRows:
         head_dim=column([row.qk_head_dim or 1 for row in rows]),
         value_dim=column([row.v_head_dim or row.qk_head_dim or 1 for row in rows]),
         causal=np.array([row.causal is not False for row in rows]),
-        time_s=column([row.time_s or np.nan for row in rows]),
+        time_s=column([row.time_s or 0.0 for row in rows]),
     )
 
 

@@ -86,6 +86,8 @@ def machine_cases(rows: Sequence[MeasuredRow], machine: CalibrationRecord) -> tu
             skipped.append(answer)
         elif answer.step_time_s:
             found.append(answer)
+        else:
+            skipped.append(Skipped(row, "no step time"))
     return found, skipped
 
 

@@ -75,9 +75,10 @@ class ScalePoint:
     def goodput_range(self) -> tuple[float, float] | None:
         """Goodput with all that is estimated of failures at its worse and at its better end. [tokens/s]
 
-        None where there is no plan, or where what the terms set of failures does not go with an end.
+        None where there is no plan, where failures are not known, or where what the terms set of them does not go with
+        an end.
         """
-        if self.option is None or self.answer is None:
+        if self.option is None or self.answer is None or self.option.account.reliability is None:
             return None
         estimate = self.option.estimate
         try:

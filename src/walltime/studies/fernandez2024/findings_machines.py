@@ -266,6 +266,7 @@ def _effective() -> Finding:
     on, training = cluster("h100-sxm", _LLAMA3_GPUS), Training(transformer("llama-3.1-405b"), 8192, 2048)
     software = catalog_stack("megatron-core")
     found = reliability_of(training, on, software)
+    assert found is not None
     shares = {name: float(share) for name, share in found.parts(_LLAMA3_GPUS).items()}
     lost = ", ".join(f"{name} {percent(share)}" for name, share in shares.items() if name != "training" and share)
     ends = reliability_range(on, checkpoint_bytes(training.model, software))
