@@ -71,7 +71,7 @@ def run(command, folder):
     return subprocess.run(
         [*program, *shlex.split(command, comments=True)[1:]],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": paths, "WALLTIME_CALIBRATIONS": str(folder / "calibrations")},
         capture_output=True,
         text=True,
         timeout=50,
