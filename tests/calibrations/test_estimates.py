@@ -5,6 +5,7 @@ import pytest
 
 import walltime as wt
 from walltime import hardware
+from walltime.api import usual_stack
 from walltime.catalog import Number
 from walltime.catalog.calibrations import registered
 from walltime.engines.calibration import calibration
@@ -143,7 +144,7 @@ def test_a_processor_computes_in_the_formats_that_were_measured(keep):
     assert found.peak_flop_per_s == 4e10
     assert 0 < found.utilization[0] < 1
     with pytest.raises(BadInput, match=r"^precision=bf16 needs bf16, which the accelerator lacks\. Valid: fp32\.$"):
-        wt.estimate(small, four, wt.Plan(dp=4), batch_seqs=8)
+        wt.estimate(small, four, wt.Plan(dp=4), batch_seqs=8, stack="generic")
     best = wt.search(small, four, batch_seqs=8, stack="pytorch").recommended
     assert best.plan.precision == "fp32"
     assert best.time_s <= found.time_s[0]
@@ -168,3 +169,11 @@ def test_limits_of_the_theory_know_it(keep):
     curves = (wt.limits(wt.cluster(name, parameters="datasheet")) for name in ("my-h100", "h100-sxm"))
     here, there = ([row | {"accelerator": ""} for row in curve.to_rows()] for curve in curves)
     assert here == there
+
+
+def test_the_software_that_machines_were_measured_with_is_their_usual_one(keep):
+    keep(gpu(stack={"pytorch": fitted("my-h100", step_s=0.02)}))
+    measured, other = wt.cluster("my-h100", num_gpus=16), wt.cluster("h100-sxm", num_gpus=16)
+    assert usual_stack([measured]) == "pytorch"
+    assert usual_stack([measured, other]) == usual_stack([other]) == "megatron-core"
+    assert time_s("my-h100") == time_s("my-h100", stack="pytorch") != time_s("my-h100", stack="megatron-core")

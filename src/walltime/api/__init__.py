@@ -5,7 +5,6 @@ from walltime.api.names import (
     PREFERRED,
     USUAL_BATCH_TOKENS,
     USUAL_SEQ_LEN,
-    USUAL_STACK,
     cluster,
     is_path,
     is_theory,
@@ -16,6 +15,7 @@ from walltime.api.names import (
     usual_batch_seqs,
     usual_seq_len,
     usual_space,
+    usual_stack,
 )
 from walltime.api.plans import search
 from walltime.api.sizes import scale
@@ -27,7 +27,6 @@ __all__ = [
     "PREFERRED",
     "USUAL_BATCH_TOKENS",
     "USUAL_SEQ_LEN",
-    "USUAL_STACK",
     "Terms",
     "account",
     "cluster",
@@ -46,4 +45,5 @@ __all__ = [
     "usual_batch_seqs",
     "usual_seq_len",
     "usual_space",
+    "usual_stack",
 ]

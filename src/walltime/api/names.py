@@ -7,6 +7,7 @@ from pathlib import Path
 
 from walltime import hardware
 from walltime.catalog import DATASHEET, ModelRecord, parameter_set
+from walltime.catalog.calibrations import calibration_record
 from walltime.engines import Assumptions
 from walltime.hardware import Cluster
 from walltime.interop import huggingface
@@ -31,6 +32,14 @@ USUAL_BATCH_TOKENS = (
 USUAL_STACK = "megatron-core"
 """The software that trains real models where none is named."""
 _CLOSE_ENOUGH = 0.05  # tokens of a batch are rounded by at most this share
+
+
+def usual_stack(clusters: Iterable[Cluster]) -> str:
+    """Return the software where none is named: what calibrated clusters were measured with, or the usual one."""
+    records = [calibration_record(cluster.accelerator.id) for cluster in clusters]
+    fitted = [list(record.stack) if record else [] for record in records]
+    alone = fitted and len(fitted[0]) == 1 and all(each == fitted[0] for each in fitted)
+    return fitted[0][0] if alone else USUAL_STACK
 
 
 def model(

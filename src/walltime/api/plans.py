@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, overload
 
-from walltime.api.names import USUAL_STACK, reading, usual_seq_len
 from walltime.api.names import model as _model
+from walltime.api.names import reading, usual_seq_len, usual_stack
 from walltime.economics.terms import USUAL_TERMS, Terms
 from walltime.engines import Assumptions
 from walltime.engines.known_cluster import known_cluster
@@ -170,7 +170,7 @@ def planner_question(
     return Question(
         training=training,
         clusters=tuple(known_cluster(one) for one in clusters),
-        stack=stack if isinstance(stack, Stack) else _stack(stack or USUAL_STACK),
+        stack=stack if isinstance(stack, Stack) else _stack(stack or usual_stack(clusters)),
         constraints=Constraints(allowed, least or {}, most or {}, min_free_bytes),
         terms=terms,
         **others,

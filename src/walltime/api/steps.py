@@ -2,8 +2,8 @@
 
 from typing import overload
 
-from walltime.api.names import USUAL_STACK, reading, usual_seq_len
 from walltime.api.names import model as _model
+from walltime.api.names import reading, usual_seq_len, usual_stack
 from walltime.catalog import DATASHEET, ModelRecord, parameter_set
 from walltime.engines import Assumptions, Estimate, transformer
 from walltime.engines import estimate as _engine
@@ -94,7 +94,7 @@ def estimate(
     if batch_seqs is None:
         raise BadInput("batch_seqs is not given. Valid: sequences in a step, for example batch_seqs=2048.")
     training = Training(model, usual_seq_len(model) if seq_len is None else seq_len, batch_seqs)
-    software = stack if isinstance(stack, Stack) else _stack(stack or USUAL_STACK)
+    software = stack if isinstance(stack, Stack) else _stack(stack or usual_stack([cluster]))
     known = known_cluster(cluster)
     check_plan(plan, training, known)
     check_stack(plan, training, software)
@@ -172,7 +172,7 @@ def export(
     """
     name, made = _named(model)
     training = Training(made, usual_seq_len(made) if seq_len is None else seq_len, batch_seqs)
-    software = stack if isinstance(stack, Stack) else _stack(stack or USUAL_STACK)
+    software = stack if isinstance(stack, Stack) else _stack(stack or usual_stack([cluster]))
     run = Run(name, training, known_cluster(cluster), plan, software, tokens, convention=convention)
     check_plan(plan, training, run.cluster)
     check_stack(plan, training, software)

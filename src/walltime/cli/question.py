@@ -44,11 +44,11 @@ def question(values: Mapping[str, Any]) -> Question:
         A flag's value is unknown or does not go with the others; whether the plan divides model and batch is not
         looked at here.
     """
-    software = software_of(values)
     name = typed(values, "model", str)
     made, said = api.real_model(name)
     notes = list(said)
     cluster = real_cluster(values, notes)
+    software = software_of(values, [cluster])
     seq_len = seq_len_of(values, made, notes)
     plan = _plan(values, made, cluster, software)
     batch_seqs = _batch_seqs(values, plan, seq_len, notes)
@@ -65,9 +65,9 @@ def question(values: Mapping[str, Any]) -> Question:
     )
 
 
-def software_of(values: Mapping[str, Any]) -> Stack:
-    """Return the software stack, with the attention kernel that is named."""
-    software = stack(typed(values, "stack", str, api.USUAL_STACK))
+def software_of(values: Mapping[str, Any], clusters: Sequence[Cluster]) -> Stack:
+    """Return the software stack, that of the clusters if none is named, with the attention kernel that is named."""
+    software = stack(typed(values, "stack", str, api.usual_stack(clusters)))
     kernel: Any = typed(values, "attention", str, software.attention)
     if kernel not in ATTENTION_KERNELS:
         raise unknown("attention", kernel, ATTENTION_KERNELS)

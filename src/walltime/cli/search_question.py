@@ -75,7 +75,6 @@ def search_question(values: Mapping[str, Any], between: Between = sizes) -> Aske
         A flag's value is unknown or does not go with the others.
     """
     name = typed(values, "model", str)
-    software = software_of(values)
     made, said = api.real_model(name)
     notes = list(said)
     seq_len = seq_len_of(values, made, notes)
@@ -87,7 +86,7 @@ def search_question(values: Mapping[str, Any], between: Between = sizes) -> Aske
     question = Question(
         training=Training(made, seq_len, _batch_seqs(values, seq_len, notes)),
         clusters=clusters,
-        stack=software,
+        stack=software_of(values, clusters),
         goal=goal,
         constraints=_constraints(values),
         precisions=_precisions(values),

@@ -108,7 +108,12 @@ def _calibration(result: TransformerEstimate) -> list[str]:
     if own is None:
         return []
     quality = own.step_quality
-    error = "" if quality is None else f"; step times {quality.median_error:.1%} off in the median where it was fitted"
+    software = f" of stack {', '.join(own.stack)}" if own.stack else ""
+    error = (
+        ""
+        if quality is None
+        else f"; step times{software} {quality.median_error:.1%} off in the median where it was fitted"
+    )
     if quality is not None and quality.held_out_median_error is not None:
         error += f", {quality.held_out_median_error:.1%} on rows held out"
     return [f"calibration {own.id} {own.version} of {own.origin.date}{error}"]

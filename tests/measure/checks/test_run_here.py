@@ -63,5 +63,7 @@ def test_predicted_and_measured_of_a_plan_on_this_machine(walltime, file, machin
 
 def test_a_plan_that_pytorch_does_not_run_is_refused(walltime, file, machine):
     file("config.json", json.dumps(CONFIG))
-    done = walltime("measure", "check", "./config.json", "--on", machine, "--seq-len", 64, "--batch", 4)
+    done = walltime(
+        "measure", "check", "./config.json", "--on", machine, "--stack", "megatron-core", "--seq-len", 64, "--batch", 4
+    )
     assert "sharding=zero1" in done.refused()

@@ -46,7 +46,7 @@ def command(files: tuple[Path, ...], csv_path: Path | None, as_json: bool) -> No
         click.echo(f"note: {note}", err=True)
     if csv_path is not None:
         click.echo(f"\nsteps: {csv_path}")
-    click.echo("\nnext: walltime measure check PLAN --trace FILE...: the same beside walltime's prediction")
+    click.echo("\nnext: walltime measure check PLAN --trace FOLDER: the same beside walltime's prediction")
 
 
 def _check_target(csv_path: Path, inputs: list[Path]) -> None:

@@ -52,13 +52,13 @@ class Comparison:
     parts
         Of the step: those that add up to it, each followed by its own parts.
     predicted_memory_bytes
-        Of the kind that was measured. [B]
+        Of the kind that was measured; None of a whole process, which is mostly not the model. [B]
     """
 
     account: Account
     measured: Measured
     parts: tuple[Part, ...]
-    predicted_memory_bytes: float
+    predicted_memory_bytes: float | None
 
     @property
     def predicted_s(self) -> float:
@@ -116,11 +116,10 @@ def comparison(account: Account, plan: Plan, measured: Measured) -> Comparison:
     """
     parts = {name: float(part[0]) for name, part in account.estimate.parts_s.items()}
     memory = {name: float(size[0]) for name, size in account.estimate.memory_bytes.items()}
-    if measured.memory_kind == "resident":
-        needed = float(account.estimate.needed_bytes[0])
-    else:
-        left_out = NOT_ALLOCATED if measured.memory_kind == "allocated" else NOT_RESERVED
-        needed = sum(size for name, size in memory.items() if name not in left_out)
+    left_out = NOT_ALLOCATED if measured.memory_kind == "allocated" else NOT_RESERVED
+    held = sum(size for name, size in memory.items() if name not in left_out)
+    of_process = measured.memory_kind == "resident"  # most of which is none of the model's
+    needed = None if of_process else held
     return Comparison(account, measured, tuple(_parts(parts, plan, measured.parts)), needed)
 
 
