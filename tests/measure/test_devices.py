@@ -62,12 +62,12 @@ def test_some_gpus_but_fewer_than_processes_are_refused_in_all_of_them(seen, ran
 
 def test_processes_to_be_started_are_of_the_kind_that_is_visible(seen):
     seen(2)
-    assert check_devices(None, 2) == "cuda"
-    assert check_devices("cpu", 4) == "cpu"
+    assert check_devices(None, 2, "measure gemm") == "cuda"
+    assert check_devices("cpu", 4, "measure gemm") == "cpu"
     with pytest.raises(MissingExtra, match="--nproc 4: PyTorch sees 2 GPUs"):
-        check_devices(None, 4)
+        check_devices(None, 4, "measure gemm")
     seen(0)
-    assert check_devices(None, 4) == "cpu"
+    assert check_devices(None, 4, "measure gemm") == "cpu"
 
 
 EIGHT = tuple(range(8))
