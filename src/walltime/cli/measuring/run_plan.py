@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from walltime.cli.measuring.processes import ended
 from walltime.cli.question import Question
 from walltime.interop.run import run_values
 from walltime.measure.ranks import VARIABLES
@@ -124,23 +125,11 @@ def _run(command: list[str], result: Path) -> None:
         subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", env=environment
         ) as run,
+        ended(run, _END_S),
     ):
-        try:
-            _, said = run.communicate()
-        finally:
-            _end(run)
+        _, said = run.communicate()
     if run.returncode != 0 and not result.exists():
         raise _problem(run.returncode, said)
-
-
-def _end(run: "subprocess.Popen[str]") -> None:
-    """End a command that is still running: kindly, then not."""
-    if run.poll() is None:
-        run.terminate()
-        try:
-            run.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            run.kill()
 
 
 def _problem(code: int, said: str) -> Exception:

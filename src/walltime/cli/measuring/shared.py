@@ -10,8 +10,9 @@ from pathlib import Path
 import click
 
 from walltime.cli.common import WholeNumber, options
-from walltime.measure.devices import DeviceKind, check_processes, num_cores_here
-from walltime.measure.ranks import LAUNCHER, launch_command, place
+from walltime.cli.measuring.processes import ended, launcher_environment
+from walltime.measure.devices import DeviceKind, check_processes
+from walltime.measure.ranks import launch_command, place
 from walltime.measure.requirements import torch_module
 from walltime.problems import BadInput, MissingExtra, NegativeAnswer, Problem
 from walltime.signals import terminable
@@ -88,31 +89,16 @@ def run_locally(nproc: int, arguments: Sequence[str], kind: str) -> None:
     Problem
         It failed: with the line that one of them gave as the reason.
     """
-    environment = {"OMP_NUM_THREADS": str(max(1, num_cores_here() // nproc)), **os.environ, LAUNCHER: str(os.getpid())}
     sys.stdout.flush()
     with terminable(), tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         command = launch_command(nproc, [*arguments, "--device", kind])
-        process = subprocess.Popen(command, env=environment, stderr=errors)
-        try:
+        process = subprocess.Popen(command, env=launcher_environment(nproc), stderr=errors)
+        with ended(process, _GRACE_S):
             code = process.wait()
-        finally:
-            _end(process)
         errors.seek(0)
         lines = errors.read().splitlines()
     if code:
         raise _failure(code, lines)
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a launcher and, through it, its processes."""
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(_GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _failure(code: int, lines: Sequence[str]) -> Problem:

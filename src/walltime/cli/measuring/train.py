@@ -1,10 +1,8 @@
 """``walltime measure train``: real training steps of a model under a plan."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,20 +172,12 @@ def _how_to_start(needed: int, here: int, device_kind: "DeviceKind") -> str:
 
 def _started_here(num_processes: int) -> int:
     """Run this same command in several processes; return torchrun's exit code."""
-    from walltime.measure.devices import num_cores_here
-    from walltime.measure.ranks import LAUNCHER, launch_command
+    from walltime.cli.measuring.processes import ended, launcher_environment
+    from walltime.measure.ranks import launch_command
 
-    threads = max(1, num_cores_here() // num_processes)  # torchrun would set them too, and say so at length
-    environment = {"OMP_NUM_THREADS": str(threads), **os.environ, LAUNCHER: str(os.getpid())}
-    with terminable(), subprocess.Popen(launch_command(num_processes, sys.argv[1:]), env=environment) as agent:
-        try:
-            return agent.wait()
-        finally:
-            if agent.poll() is None:
-                agent.terminate()
-                with suppress(subprocess.TimeoutExpired):
-                    agent.wait(_END_S)
-                agent.kill()
+    command, environment = launch_command(num_processes, sys.argv[1:]), launcher_environment(num_processes)
+    with terminable(), subprocess.Popen(command, env=environment) as agent, ended(agent, _END_S):
+        return agent.wait()
 
 
 def _run(
